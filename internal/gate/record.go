@@ -1,0 +1,152 @@
+package gate
+
+import "time"
+
+// RecordVersion is the number that every record carries as "v". Fields that
+// exist stay; new ones may come without a new number.
+const RecordVersion = 1
+
+// A Record is what is written down about one decision: one line of JSON. The
+// handler fills it with what the client sent as it was sent; the audit log
+// redacts and escapes it before anything is written.
+type Record struct {
+	V        int           `json:"v"`
+	Time     time.Time     `json:"time"`
+	ID       string        `json:"id"`
+	Event    string        `json:"event,omitempty"` // "closed" for the end of a tunnel, "dropped" for lines lost by the writer
+	Action   string        `json:"action"`
+	Stage    Stage         `json:"stage"`
+	Reason   Reason        `json:"reason"`
+	Mode     Mode          `json:"mode"`
+	Status   int           `json:"status"`
+	Detail   string        `json:"detail,omitempty"`
+	Offset   *int          `json:"offset,omitempty"`
+	Excerpt  string        `json:"excerpt,omitempty"`
+	Gateway  RecordGateway `json:"gateway"`
+	Listener string        `json:"listener"`
+
+	Client   RecordClient   `json:"client"`
+	TLS      *RecordTLS     `json:"tls,omitempty"`
+	Request  RecordRequest  `json:"request"`
+	Route    string         `json:"route,omitempty"`
+	Policy   string         `json:"policy,omitempty"`
+	Ruleset  string         `json:"ruleset,omitempty"`
+	WAF      *RecordWAF     `json:"waf,omitempty"`
+	Limit    *RecordLimit   `json:"limit,omitempty"`
+	Pool     *RecordPool    `json:"pool,omitempty"`
+	Response RecordResponse `json:"response"`
+	// Observed lists what stages in observe mode would have refused, beyond
+	// the one that Stage and Reason name.
+	Observed []RecordObserved `json:"observed,omitempty"`
+	// Tunnel tells what passed through an upgraded connection, in the record
+	// of its end.
+	Tunnel *RecordTunnel `json:"tunnel,omitempty"`
+	// Micros is how long each stage took, in microseconds; total is from the
+	// arrival of the request to the end of its answer.
+	Micros map[string]int64 `json:"micros"`
+	// Lost counts records that were not written before this one; only in
+	// records with event "dropped".
+	Lost uint64 `json:"lost,omitempty"`
+	// Escaped is set when a value held bytes that are not UTF-8, written \xNN.
+	Escaped bool `json:"escaped,omitempty"`
+}
+
+// RecordGateway names the gateway that decided.
+type RecordGateway struct {
+	Host       string `json:"host"`
+	Version    string `json:"version"`
+	Generation uint64 `json:"generation"`
+}
+
+// RecordClient is who asked, and how that is known.
+type RecordClient struct {
+	IP       string `json:"ip"`
+	Peer     string `json:"peer"`
+	ChosenBy string `json:"chosen_by"`
+	Country  string `json:"country,omitempty"`
+	ASN      uint32 `json:"asn,omitempty"`
+}
+
+// RecordTLS is how the connection was secured.
+type RecordTLS struct {
+	Version string `json:"version"`
+	SNI     string `json:"sni,omitempty"`
+}
+
+// RecordRequest is what was asked.
+type RecordRequest struct {
+	Protocol string        `json:"protocol"`
+	Method   string        `json:"method"`
+	Host     string        `json:"host"`
+	Target   string        `json:"target"`
+	Headers  []RecordField `json:"headers"`
+	Bytes    int64         `json:"bytes"` // of body that were read
+	ClientID string        `json:"client_id"`
+}
+
+// RecordField is one header field line.
+type RecordField struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// RecordWAF is what the rules found.
+type RecordWAF struct {
+	Score             int           `json:"score"`
+	Threshold         int           `json:"threshold"`
+	Inspected         string        `json:"inspected,omitempty"`
+	ResponseInspected string        `json:"response_inspected,omitempty"`
+	Matches           []RecordMatch `json:"matches"`
+	Excluded          []int         `json:"excluded"`
+}
+
+// RecordMatch is one rule that matched with an effect.
+type RecordMatch struct {
+	Rule     int      `json:"rule"`
+	Severity string   `json:"severity,omitempty"`
+	Paranoia int      `json:"paranoia,omitempty"`
+	Score    int      `json:"score"`
+	Message  string   `json:"message"`
+	Data     string   `json:"data,omitempty"`
+	Variable string   `json:"variable"`
+	Value    string   `json:"value"`
+	File     string   `json:"file,omitempty"`
+	Line     int      `json:"line,omitempty"`
+	Tags     []string `json:"tags,omitempty"`
+	// LogLine goes to audit.rules_log, never into the record.
+	LogLine string `json:"-"`
+}
+
+// RecordLimit is the budget that decided.
+type RecordLimit struct {
+	Name       string `json:"name"`
+	RetryAfter int    `json:"retry_after_s"`
+}
+
+// RecordPool is which backend answered, by its configured name.
+type RecordPool struct {
+	Name     string `json:"name"`
+	Backend  string `json:"backend,omitempty"`
+	Status   int    `json:"status,omitempty"`
+	Attempts int    `json:"attempts"`
+}
+
+// RecordResponse is what the client got.
+type RecordResponse struct {
+	Status int   `json:"status"`
+	Bytes  int64 `json:"bytes"` // of body
+}
+
+// RecordObserved is one thing that was found and let pass.
+type RecordObserved struct {
+	Stage  Stage  `json:"stage"`
+	Reason Reason `json:"reason"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// RecordTunnel is the traffic of an upgraded connection.
+type RecordTunnel struct {
+	Received int64 `json:"received"` // bytes from the client
+	Sent     int64 `json:"sent"`     // bytes to the client
+	Seconds  int64 `json:"seconds"`
+}

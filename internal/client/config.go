@@ -1,0 +1,18 @@
+package client
+
+import "net/netip"
+
+// Config says who may speak for a client.
+type Config struct {
+	// Trusted lists the proxies whose forwarding fields are believed
+	// (clients.trusted_proxies). Empty: nobody's; the peer is the client.
+	Trusted []netip.Prefix
+	// Header names the field that carries the client's address
+	// (clients.header): X-Forwarded-For and Forwarded are read from the right
+	// to the first untrusted hop, any other field holds one address. Default
+	// X-Forwarded-For.
+	Header string
+	// TrustRequestID takes X-Request-Id from trusted proxies
+	// (clients.request_id: trusted). Default: every request gets a new one.
+	TrustRequestID bool
+}

@@ -1,0 +1,158 @@
+package server_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/server"
+)
+
+// adminServer starts a server whose admin endpoint listens on address.
+func adminServer(t *testing.T, change func(*server.Config)) (*house, server.Config) {
+	t.Helper()
+	cfg := config(t)
+	cfg.Admin.Address = "unix:" + filepath.Join(t.TempDir(), "admin.sock")
+	if change != nil {
+		change(&cfg)
+	}
+	return start(t, cfg, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }), cfg
+}
+
+// freePort is an address that nobody listens on right now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	h := start(t, config(t), nil)
+	a := h.address(t)
+	if err := h.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestAdmin(t *testing.T) {
+	address := freePort(t)
+	h, cfg := adminServer(t, func(c *server.Config) { c.Admin.Address, c.Admin.Hosts = address, []string{"gw.internal"} })
+	token, err := os.ReadFile(cfg.Admin.TokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(cfg.Admin.TokenFile); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token file has mode %v, %v, want 0600", info.Mode(), err)
+	}
+	bearer := "Bearer " + strings.TrimSpace(string(token))
+	const js = "application/json"
+	for _, tc := range []struct {
+		rule, method, path string
+		header             map[string]string
+		status             int
+		body               string
+	}{
+		{"alive", "GET", "/healthz", nil, 200, "ok"},
+		{"ready", "GET", "/readyz", nil, 200, "ready"},
+		{"metrics on loopback need no token", "GET", "/metrics", nil, 200, "up 1"},
+		{"status", "GET", "/status", nil, 200, `"generation": 1`},
+		{"pools", "GET", "/pools", nil, 200, `"app"`},
+		{"a listed name is ours", "GET", "/healthz", map[string]string{"Host": "gw.internal"}, 200, "ok"},
+		{"localhost is ours", "GET", "/healthz", map[string]string{"Host": "localhost:9090"}, 200, "ok"},
+		{"another name is not (DNS rebinding)", "GET", "/metrics", map[string]string{"Host": "evil.example"}, 421, ""},
+		{"another origin is refused", "GET", "/status", map[string]string{"Origin": "http://evil.example"}, 403, ""},
+		{"the same origin is not", "GET", "/status", map[string]string{"Origin": "http://" + address}, 200, ""},
+		{"a cross-site request is refused", "GET", "/status", map[string]string{"Sec-Fetch-Site": "cross-site"}, 403, ""},
+		{"a change needs the token", "POST", "/reload", map[string]string{"Content-Type": js}, 401, ""},
+		{"a wrong token is none", "POST", "/reload", map[string]string{"Content-Type": js, "Authorization": "Bearer x"}, 401, ""},
+		{"a change needs JSON", "POST", "/reload", map[string]string{"Content-Type": "text/plain", "Authorization": bearer}, 415, ""},
+		{"a change is no GET", "GET", "/reload", map[string]string{"Content-Type": js, "Authorization": bearer}, 405, ""},
+		{"a change", "POST", "/reload", map[string]string{"Content-Type": js, "Authorization": bearer}, 200, `"reloaded": true`},
+		{"an unknown path", "GET", "/secret", nil, 404, ""},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tc.method, "http://"+address+tc.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for k, v := range tc.header {
+			if k == "Host" {
+				req.Host = v
+			} else {
+				req.Header.Set(k, v)
+			}
+		}
+		status, body := do(t, http.DefaultClient, req)
+		if status != tc.status || !strings.Contains(body, tc.body) {
+			t.Errorf("%s: %s %s = %d %q, want %d %q", tc.rule, tc.method, tc.path, status, body, tc.status, tc.body)
+		}
+	}
+	if got := h.Generation(); got != 2 {
+		t.Errorf("after POST /reload the generation is %d, want 2", got)
+	}
+}
+
+func TestAdminReloadTellsWhatIsWrong(t *testing.T) {
+	address := freePort(t)
+	h, cfg := adminServer(t, func(c *server.Config) { c.Admin.Address = address })
+	h.next = func(*generation) error { return os.ErrNotExist }
+	token, err := os.ReadFile(cfg.Admin.TokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/reload", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	status, body := do(t, http.DefaultClient, req)
+	if status != http.StatusUnprocessableEntity || !strings.Contains(body, os.ErrNotExist.Error()) {
+		t.Errorf("POST /reload = %d %q, want 422 and the problem", status, body)
+	}
+	if h.Generation() != 1 {
+		t.Error("a failed reload changed the generation")
+	}
+}
+
+func TestAdminOnUnixSocket(t *testing.T) {
+	h, cfg := adminServer(t, nil)
+	path := strings.TrimPrefix(cfg.Admin.Address, "unix:")
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("the socket has mode %v, %v, want 0600", info, err)
+	}
+	second := server.New(server.Options{
+		Build: func(uint64) (server.Generation, error) { return &generation{cfg: cfg}, nil },
+		Log:   zap.NewNop(),
+	})
+	if err := second.Start(); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second gateway on the same socket: Start = %v, want an error", err)
+		_ = second.Shutdown()
+	}
+	if err := h.Shutdown(); err != nil {
+		t.Fatal(err)
+	}
+	// A socket that a dead process left behind does not keep us from starting.
+	third, _ := adminServer(t, func(c *server.Config) { c.Admin = cfg.Admin })
+	if third.Generation() != 1 {
+		t.Error("the gateway did not start beside a stale socket")
+	}
+}
+
+func TestAdminTokenThatOthersCanRead(t *testing.T) {
+	cfg := config(t)
+	if err := os.MkdirAll(filepath.Dir(cfg.Admin.TokenFile), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cfg.Admin.TokenFile, []byte(strings.Repeat("a", 48)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	s := server.New(server.Options{
+		Build: func(uint64) (server.Generation, error) { return &generation{cfg: cfg}, nil },
+		Log:   zap.NewNop(),
+	})
+	if err := s.Start(); err == nil || !strings.Contains(err.Error(), "chmod 600") {
+		t.Errorf("Start = %v, want a refusal that tells the remedy", err)
+	}
+}

@@ -1,0 +1,306 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+	"sallyport/internal/strict"
+)
+
+// A listener is one open socket. Its settings change with the generation; the
+// socket stays.
+type listener struct {
+	address  string // as configured
+	socket   net.Listener
+	server   *Server
+	settings atomic.Pointer[settings]
+	closed   atomic.Bool
+}
+
+// settings are what a generation says of a listener. Never modified.
+type settings struct {
+	tls       *tls.Config // nil: none
+	certs     []tls.Certificate
+	http1     bool
+	http2     bool // with TLS, by ALPN
+	h2c       bool
+	limits    strict.Limits
+	handshake time.Duration
+}
+
+func newSettings(l Listener, cfg Config) *settings {
+	set := &settings{http1: l.HTTP1, http2: l.HTTP2, h2c: l.H2C, limits: cfg.Limits, handshake: cfg.Limits.HeaderTimeout}
+	if len(l.Certificates) == 0 {
+		return set
+	}
+	for _, c := range l.Certificates {
+		set.certs = append(set.certs, c.Loaded)
+	}
+	set.tls = &tls.Config{
+		Certificates: set.certs,
+		MinVersion:   l.MinVersion,
+		// Only AEAD suites with forward secrecy for TLS 1.2; TLS 1.3 has no
+		// others (RFC 9325 section 4.2).
+		CipherSuites: []uint16{
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
+	if l.HTTP2 {
+		set.tls.NextProtos = append(set.tls.NextProtos, "h2")
+	}
+	if l.HTTP1 {
+		set.tls.NextProtos = append(set.tls.NextProtos, "http/1.1")
+	}
+	return set
+}
+
+// covers reports whether the certificate that a client was shown for an SNI is
+// valid for host. With one certificate there is nothing to confuse.
+func (set *settings) covers(sni, host string) bool {
+	if len(set.certs) < 2 {
+		return true
+	}
+	shown := set.certs[0] // what crypto/tls falls back to
+	for _, c := range set.certs {
+		if sni != "" && c.Leaf != nil && c.Leaf.VerifyHostname(sni) == nil {
+			shown = c
+			break
+		}
+	}
+	return shown.Leaf != nil && shown.Leaf.VerifyHostname(host) == nil
+}
+
+func (l *listener) close() {
+	if !l.closed.Swap(true) {
+		_ = l.socket.Close() // only ends the accept loop
+	}
+}
+
+// accept takes connections until the socket is closed. It never reads: each
+// connection is opened in a goroutine of its own, which net/http takes over or
+// which ends within the handshake's time.
+func (l *listener) accept() {
+	var wait time.Duration
+	for {
+		raw, err := l.socket.Accept()
+		if err == nil {
+			wait = 0
+			l.admit(raw)
+			continue
+		}
+		if l.closed.Load() || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// Out of descriptors, most likely: waiting is all that helps.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		l.server.log.Warn("accept failed", zap.String("listener", l.address), zap.Error(err), zap.Duration("retry_in", wait))
+		time.Sleep(wait)
+	}
+}
+
+// admit counts the connection and opens it, or closes it at once when there
+// are too many.
+func (l *listener) admit(raw net.Conn) {
+	peer := peerOf(raw)
+	run := l.server.current.Load()
+	counted := run == nil || !run.TrustedPeer(peer.Addr().Unmap())
+	if !l.server.conns.add(raw, peer.Addr(), counted) {
+		_ = raw.Close() // nothing was promised
+		l.refuse(peer, gate.HTTPTooManyConnections, nil)
+		return
+	}
+	l.server.accepts.Go(func() { l.open(raw, peer) })
+}
+
+// open makes a raw connection ready for net/http: TLS, protocol, guard.
+func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
+	set := l.settings.Load()
+	base := connBase{listener: l, peer: peer, set: set, raw: raw}
+	if set.tls == nil {
+		if set.h2c {
+			conn, isH2, err := sniff(raw, set.handshake)
+			if err != nil {
+				base.drop()
+				return
+			}
+			if isH2 {
+				l.pass(&conn2{Conn: conn, connBase: base}, true)
+				return
+			}
+			raw = conn
+		}
+		if !set.http1 {
+			base.drop()
+			return
+		}
+		l.pass(newConn1(raw, base), false)
+		return
+	}
+	secured, err := l.secure(raw, set)
+	if err != nil {
+		base.drop()
+		l.refuse(peer, gate.HTTPTLSHandshake, err)
+		return
+	}
+	state := secured.ConnectionState()
+	base.sni = state.ServerName
+	base.secured = true
+	switch {
+	case state.NegotiatedProtocol == "h2":
+		l.pass(&conn2{Conn: secured, connBase: base, state: &state}, true)
+	case set.http1:
+		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
+	default:
+		base.drop()
+		l.refuse(peer, gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+	}
+}
+
+// secure runs the TLS handshake within its time.
+func (l *listener) secure(raw net.Conn, set *settings) (handshake, error) {
+	conn := tls.Server(raw, set.tls)
+	ctx, cancel := context.WithTimeout(context.Background(), set.handshake)
+	defer cancel()
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// pass gives the connection to the net/http server that speaks its protocol.
+func (l *listener) pass(c net.Conn, two bool) {
+	for e := l.server.engines.Load(); ; {
+		q := e.queue1
+		if two {
+			q = e.queue2
+		}
+		if q.put(c) {
+			return
+		}
+		next := l.server.engines.Load()
+		if next == e {
+			_ = c.Close() // shutting down
+			return
+		}
+		e = next // a reload has replaced the pair just now
+	}
+}
+
+// refuse records a connection that never became a request.
+func (l *listener) refuse(peer netip.AddrPort, reason gate.Reason, err error) {
+	v := gate.Refusal(reason, gate.Enforce, "")
+	if err != nil {
+		v.Detail = err.Error()
+	}
+	now := time.Now()
+	address := peer.Addr().Unmap().WithZone("").String()
+	l.server.opt.Record(gate.Record{
+		V: gate.RecordVersion, Time: now, ID: gate.NewID(now),
+		Action: v.Action.String(), Stage: v.Stage, Reason: v.Reason, Mode: gate.Enforce, Detail: v.Detail,
+		Gateway:  gate.RecordGateway{Version: l.server.opt.Version, Generation: l.server.Generation()},
+		Listener: l.address,
+		Client:   gate.RecordClient{IP: address, Peer: peer.String(), ChosenBy: "peer"},
+		Request:  gate.RecordRequest{Headers: []gate.RecordField{}},
+		Micros:   map[string]int64{},
+	})
+}
+
+// peerOf returns the other end's address; the zero AddrPort where the socket
+// has none (an in-memory connection).
+func peerOf(c net.Conn) netip.AddrPort {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := tcp.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	ap, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	return ap
+}
+
+// preface is how an HTTP/2 client begins (RFC 9113 section 3.4).
+var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+// sniff reads until the connection has shown whether it begins with the HTTP/2
+// preface, and returns one that yields those bytes again.
+func sniff(c net.Conn, within time.Duration) (net.Conn, bool, error) {
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return nil, false, err
+	}
+	head := make([]byte, 0, len(preface))
+	for len(head) < len(preface) && bytes.HasPrefix(preface, head) {
+		n, err := c.Read(head[len(head):cap(head)])
+		head = head[:len(head)+n]
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	if err := c.SetReadDeadline(time.Time{}); err != nil {
+		return nil, false, err
+	}
+	return &replayed{Conn: c, head: head}, bytes.Equal(head, preface), nil
+}
+
+// replayed yields some bytes before those of the connection.
+type replayed struct {
+	net.Conn
+	head []byte
+}
+
+func (r *replayed) Read(p []byte) (int, error) {
+	if len(r.head) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.head)
+	r.head = r.head[n:]
+	return n, nil
+}
+
+// A queue is the net.Listener through which net/http gets connections that
+// are already open.
+type queue struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newQueue() *queue { return &queue{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+// put reports false when the queue is closed.
+func (q *queue) put(c net.Conn) bool {
+	select {
+	case q.conns <- c:
+		return true
+	case <-q.done:
+		return false
+	}
+}
+
+// Accept returns the next connection, io.EOF-like net.ErrClosed after Close.
+func (q *queue) Accept() (net.Conn, error) {
+	select {
+	case c := <-q.conns:
+		return c, nil
+	case <-q.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends Accept and put.
+func (q *queue) Close() error {
+	q.once.Do(func() { close(q.done) })
+	return nil
+}
+
+// Addr is asked for by net/http and means nothing here.
+func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }

@@ -1,0 +1,287 @@
+package config
+
+import (
+	"crypto/tls"
+	"maps"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sallyport/internal/audit"
+	"sallyport/internal/client"
+	"sallyport/internal/gate"
+	"sallyport/internal/geo"
+	"sallyport/internal/server"
+	"sallyport/internal/strict"
+	"sallyport/limiter"
+	"sallyport/proxy"
+	"sallyport/waf"
+)
+
+// defaultPolicy is the name of the policy that always exists.
+const defaultPolicy = "default"
+
+// maxBurst is how large a budget may be.
+const maxBurst = 1_000_000_000
+
+// defaults is the configuration of an empty file.
+func (r *reader) defaults() *Config {
+	return &Config{
+		Mode: gate.Enforce,
+		Server: server.Config{
+			Listeners: []server.Listener{{Address: ":8080", MinVersion: tls.VersionTLS12, HTTP1: true}},
+			Limits: strict.Limits{
+				MaxTarget: int(16 * kib), MaxHeader: int(64 * kib), MaxFields: 100,
+				HeaderTimeout: 10 * time.Second, IdleTimeout: 75 * time.Second,
+				WriteRate: 500, WriteGrace: 10 * time.Second,
+			},
+			MaxConnections: 10000, MaxPerClient: 256,
+			HTTP2:           server.HTTP2{MaxStreams: 100, Window: int(256 * kib), StreamWindow: int(128 * kib)},
+			Admin:           server.Admin{Address: "127.0.0.1:9090"},
+			ShutdownTimeout: 30 * time.Second,
+		},
+		Client: client.Config{Header: "X-Forwarded-For"},
+		Geo:    geo.Config{Mode: gate.Enforce, Routes: map[string]geo.Rules{}},
+		Limiter: limiter.Config{
+			Mode:       gate.Enforce,
+			Limits:     []limiter.Limit{{Name: "per-client", Rate: 100, Burst: 400}},
+			IPv6Tiers:  map[int]int{64: 1, 56: 4, 48: 16},
+			MaxClients: 200000,
+		},
+		WAF: waf.Config{Memory: 512 * mib, Policies: map[string]waf.Policy{defaultPolicy: newPolicy()}},
+		Proxy: proxy.Config{
+			Mode: gate.Enforce, Hygiene: gate.Enforce, Waive: map[gate.Reason]bool{},
+			Methods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
+			MaxBody: 100 * mib, BodyRate: 500, BodyGrace: 10 * time.Second,
+		},
+		MaskErrors: "uniform",
+		Audit:      audit.Config{Path: "-", Queue: 8192},
+		Log:        LogConfig{Level: "info"},
+	}
+}
+
+// read judges the text and builds the configuration that it asks for: nil when
+// the text is no mapping, and not complete after another fatal diagnostic.
+func (r *reader) read(src []byte) *Config {
+	root := r.parse(src)
+	if root == nil {
+		return nil
+	}
+	o := r.object(root, "", "")
+	if r.wrong[""] {
+		return nil
+	}
+	c := r.defaults()
+	set(o, "mode", &c.Mode, choice(gate.Enforce, gate.Watch))
+	r.listeners(o, c)
+	o.section("http", func(o *object) { r.http(o, c) })
+	o.section("http2", func(o *object) {
+		h := &c.Server.HTTP2
+		set(o, "max_streams", &h.MaxStreams, integer(1, 10000))
+		// The bounds are those of net/http, which takes its own default beyond.
+		set(o, "window", &h.Window, size[int](64*kib, 4*mib-kib))
+		set(o, "stream_window", &h.StreamWindow, size[int](kib, 4*mib-kib))
+	})
+	o.section("clients", func(o *object) { r.clients(o, c) })
+	o.section("geo", func(o *object) { r.geo(o, c) })
+	r.limits(o, c)
+	o.section("limiter", func(o *object) { r.limiter(o, c) })
+	o.section("waf", func(o *object) { set(o, "memory", &c.WAF.Memory, size[int64](mib, 1<<40)) })
+	o.named("policies", func(o *object, name string) { c.WAF.Policies[name] = r.policy(o) })
+	o.named("pools", func(o *object, name string) { c.Proxy.Pools = append(c.Proxy.Pools, r.pool(o, name)) })
+	o.section("mask", func(o *object) {
+		setList(o, "remove", &c.Proxy.MaskRemove, parseMaskField)
+		set(o, "errors", &c.MaskErrors, choice("uniform", "pass"))
+	})
+	r.routes(o, c)
+	o.section("audit", func(o *object) { r.audit(o, c) })
+	o.section("admin", func(o *object) { r.admin(o, c) })
+	o.section("log", func(o *object) {
+		set(o, "level", &c.Log.Level, choice("debug", "info", "warn", "error"))
+		set(o, "format", &c.Log.JSON, flag("console", "json"))
+	})
+	o.section("shutdown", func(o *object) {
+		set(o, "timeout", &c.Server.ShutdownTimeout, duration(0, 24*time.Hour))
+	})
+	o.section("state", func(o *object) { r.state(o, c) })
+	o.done()
+	r.reportUnknown()
+	r.allowMethods(c)
+	if c.Mode == gate.Watch {
+		c.Observe()
+	}
+	r.check(c)
+	return c
+}
+
+func (r *reader) clients(o *object, c *Config) {
+	setList(o, "trusted_proxies", &c.Client.Trusted, parsePrefix)
+	set(o, "header", &c.Client.Header, parseField)
+	set(o, "request_id", &c.Client.TrustRequestID, flag("generate", "trusted"))
+}
+
+func (r *reader) geo(o *object, c *Config) {
+	set(o, "mode", &c.Geo.Mode, choice(gate.Enforce, gate.Watch, gate.Off))
+	set(o, "country", &c.Geo.Country, r.file)
+	set(o, "asn", &c.Geo.ASN, r.file)
+	c.Geo.Global = geoRules(o)
+	setList(o, "exempt_paths", &c.Geo.ExemptPaths, parsePrefixPath)
+}
+
+// geoRules reads the rules that geo and each route's geo share.
+func geoRules(o *object) geo.Rules {
+	var g geo.Rules
+	setList(o, "deny", &g.Deny, parseGeoRule)
+	setList(o, "allow", &g.Allow, parseGeoRule)
+	// Who lists countries means these and no others: an address of which the
+	// country is not known is not among them.
+	g.DenyUnknown = slices.ContainsFunc(g.Allow, func(rule geo.Rule) bool { return !rule.Prefix.IsValid() })
+	set(o, "unknown", &g.DenyUnknown, flag("allow", "deny"))
+	return g
+}
+
+func (r *reader) limits(o *object, c *Config) {
+	var limits []limiter.Limit
+	if !o.each("limits", func(o *object, _ int) {
+		var l limiter.Limit
+		var rt rate
+		o.require("name", set(o, "name", &l.Name, parseName))
+		if o.require("rate", set(o, "rate", &rt, parseRate)) {
+			l.Rate = rt.perSecond()
+		}
+		l.Burst = min(max(1, int(rt.count)), maxBurst)
+		set(o, "burst", &l.Burst, integer(1, maxBurst))
+		r.unique(o.join("name"), "limit", l.Name, len(limits), func(i int) string { return limits[i].Name })
+		limits = append(limits, l)
+	}) {
+		return
+	}
+	c.Limiter.Limits = limits
+}
+
+func (r *reader) limiter(o *object, c *Config) {
+	o.section("ipv6_tiers", func(o *object) {
+		if o.node == nil {
+			return
+		}
+		tiers := map[int]int{}
+		for _, f := range o.node.fields {
+			path := o.join(f.name)
+			o.asked = append(o.asked, f.name)
+			// A client is its /64, and shorter than a /16 is no customer's.
+			length, err := integer(16, 64)(f.name)
+			multiple := 0
+			if value(r, f.value, path, &multiple, integer(1, 1_000_000)) && err == nil {
+				tiers[length] = multiple
+			}
+			if err != nil {
+				r.places.at[path] = f.at
+				r.fail(path, "bad prefix length "+f.name, "write 16 to 64")
+			}
+		}
+		if len(o.node.fields) == 0 {
+			r.fail(o.path, "no tier: IPv6 clients would have no limit", "write {64: 1} at least")
+		}
+		r.risingTiers(o, tiers)
+		c.Limiter.IPv6Tiers = tiers
+	})
+	set(o, "max_clients", &c.Limiter.MaxClients, integer(1000, 100_000_000))
+}
+
+// risingTiers refuses a wider prefix that has less than a narrower one inside
+// it: the narrower one's budget could never be used.
+func (r *reader) risingTiers(o *object, tiers map[int]int) {
+	lengths := slices.Sorted(maps.Keys(tiers))
+	for i := 1; i < len(lengths); i++ {
+		if wide, narrow := lengths[i-1], lengths[i]; tiers[wide] < tiers[narrow] {
+			r.fail(o.join(itoa(wide)), "a /"+itoa(wide)+" has less than a /"+itoa(narrow)+" inside it", "write at least "+itoa(tiers[narrow]))
+		}
+	}
+}
+
+func (r *reader) audit(o *object, c *Config) {
+	set(o, "path", &c.Audit.Path, func(s string) (string, error) {
+		switch s {
+		case "":
+			return "", &problem{"no file name", `write "-" for standard output`}
+		case "-":
+			return s, nil
+		}
+		return r.file(s)
+	})
+	set(o, "log", &c.Audit.All, flag("relevant", "all"))
+	o.section("redact", func(o *object) {
+		setList(o, "fields", &c.Audit.RedactFields, parseText)
+		setList(o, "headers", &c.Audit.RedactHeaders, parseField)
+	})
+	set(o, "rules_log", &c.Audit.RulesLog, r.file)
+}
+
+func (r *reader) admin(o *object, c *Config) {
+	a := &c.Server.Admin
+	set(o, "address", &a.Address, func(s string) (string, error) {
+		if s == "" {
+			return s, nil
+		}
+		return r.adminAddress(s)
+	})
+	setList(o, "hosts", &a.Hosts, parseAdminHost)
+	set(o, "metrics", &a.MetricsOpen, flag("token", "open"))
+}
+
+func (r *reader) state(o *object, c *Config) {
+	set(o, "dir", &c.State.Dir, r.file)
+	set(o, "key_file", &c.State.KeyFile, r.file)
+	if c.State.Dir == "" {
+		c.State.Dir = r.stateDirectory()
+	}
+	c.Server.Admin.TokenFile = filepath.Join(c.State.Dir, "admin-token")
+}
+
+// stateDirectory is the default of state.dir. A service manager may name
+// several directories, with colons between them.
+func (r *reader) stateDirectory() string {
+	if dirs, ok := r.env("STATE_DIRECTORY"); ok {
+		if list := filepath.SplitList(dirs); len(list) > 0 && filepath.IsAbs(list[0]) {
+			return filepath.Clean(list[0])
+		}
+	}
+	return filepath.Join(r.dir, "state")
+}
+
+// allowMethods gives every policy the methods that may reach it: the global
+// ones and those of its routes.
+func (r *reader) allowMethods(c *Config) {
+	for name, p := range c.WAF.Policies {
+		p.Methods = slices.Clone(c.Proxy.Methods)
+		for _, rt := range c.Proxy.Routes {
+			for _, m := range rt.Route.Methods {
+				if rt.Route.Policy == name && !slices.Contains(p.Methods, m) {
+					p.Methods = append(p.Methods, m)
+				}
+			}
+		}
+		c.WAF.Policies[name] = p
+	}
+}
+
+// unique reports a name that one of the n entries before it has.
+func (r *reader) unique(path, what, name string, n int, of func(int) string) {
+	for i := range n {
+		if name != "" && of(i) == name {
+			r.fail(path, "another "+what+" is called "+name, "names are unique")
+			return
+		}
+	}
+}
+
+// reasonSet joins lists of reasons.
+func reasonSet(lists ...[]gate.Reason) map[gate.Reason]bool {
+	out := map[gate.Reason]bool{}
+	for _, list := range lists {
+		for _, reason := range list {
+			out[reason] = true
+		}
+	}
+	return out
+}

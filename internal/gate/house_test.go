@@ -35,7 +35,7 @@ var house = map[string]room{
 	"proxy":            {[]string{"internal/gate"}, "it meets the other stages as interfaces"},
 	"internal/audit":   {[]string{"internal/gate"}, "it takes records and asks nobody"},
 	"internal/metrics": {[]string{"internal/gate"}, "it takes records and plain numbers"},
-	"internal/config":  {[]string{"internal/gate", "internal/client", "internal/geo", "limiter", "waf", "proxy", "internal/audit", "internal/server"}, "it fills in the Config types of the stages"},
+	"internal/config":  {[]string{"internal/gate", "internal/client", "internal/geo", "limiter", "waf", "proxy", "internal/audit", "internal/server", "internal/strict"}, "it fills in the Config types of the stages"},
 	"internal/gateway": {[]string{"internal/gate", "internal/client", "internal/geo", "limiter", "waf", "proxy", "internal/audit", "internal/metrics", "internal/config", "internal/server", "internal/ftw"}, "it builds a generation from a configuration"},
 	"internal/server":  {[]string{"internal/gate", "internal/strict"}, "it is given the function that builds a generation"},
 	"internal/ftw":     {[]string{"internal/gate"}, "it tests whatever target it is given"},

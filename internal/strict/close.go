@@ -1,0 +1,95 @@
+package strict
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// discard ends all reading of HTTP.
+func (c *Conn) discard() {
+	c.mode = discarding
+	c.refused = true
+	c.out = nil
+	c.raw.drop(c.raw.len())
+	c.wake.Broadcast()
+}
+
+// readNothing throws away what comes after a refusal, so that the answer to
+// it is not lost in a reset. The background read never sees the end: a client
+// that has said its last byte still gets its answer.
+func (c *Conn) readNothing(background bool) error {
+	if !background {
+		return io.EOF
+	}
+	c.read.own = time.Time{}
+	err := c.more()
+	c.raw.drop(c.raw.len())
+	if err != nil && !isTimeout(err) {
+		return c.park()
+	}
+	return err
+}
+
+// Close ends the connection. After a refusal it first lets the client read
+// the answer: closing a socket with unread bytes in it resets the connection,
+// and the answer with it (RFC 9112 section 9.6).
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	careful := c.refused && !c.closed && !c.inRead
+	c.closed = true
+	c.wake.Broadcast()
+	if !c.inRead {
+		c.release()
+	}
+	c.mu.Unlock()
+	if careful {
+		c.linger()
+	}
+	return c.nc.Close()
+}
+
+// What is read of a client whose request was refused, before the connection
+// is closed.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 256 << 10
+)
+
+// linger says that nothing more will be written, and reads until the client
+// agrees.
+func (c *Conn) linger() {
+	if c.CloseWrite() != nil {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	b := smallBuffers.get()
+	defer smallBuffers.put(b)
+	for rest := lingerBytes; rest > 0; {
+		n, err := c.nc.Read(*b)
+		if err != nil {
+			return
+		}
+		rest -= n
+	}
+}
+
+// CloseWrite ends the sending direction, where the connection has such a thing.
+func (c *Conn) CloseWrite() error {
+	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+// release gives the buffers back.
+func (c *Conn) release() {
+	c.raw.release()
+	c.out = nil
+	if c.err == nil {
+		c.err = net.ErrClosed
+	}
+}

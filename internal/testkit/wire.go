@@ -1,0 +1,205 @@
+package testkit
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sallyport/internal/gate"
+)
+
+// A WireCase is one file of testdata/wire: bytes for the socket, and what must
+// be answered. The format is described in testdata/wire/README.md.
+type WireCase struct {
+	Name  string // folder/file without extension
+	About string // the rule that the case shows, from its first line
+	// Answers is what is expected, in order, one for each request.
+	Answers []WireAnswer
+	// HalfClose tells to end the sending direction after the bytes.
+	HalfClose bool
+	// Whole tells that the bytes must come together for the case to mean
+	// anything.
+	Whole bool
+	// Raw is what is sent.
+	Raw []byte
+}
+
+// A WireAnswer is one answer that is expected.
+type WireAnswer struct {
+	Status int
+	Reason gate.Reason // empty: the request is accepted
+	// Target and Body are what an accepted request must arrive with; Target is
+	// empty where the case does not say.
+	Target  string
+	Body    string
+	HasBody bool   // whether the case says anything about the body
+	Method  string // what kind of answer to read; GET where the case does not say
+}
+
+// Refused reports whether any request of the case is refused.
+func (c *WireCase) Refused() bool {
+	return slices.ContainsFunc(c.Answers, func(a WireAnswer) bool { return a.Reason != "" })
+}
+
+// LoadWire reads every case below dir, in the order of the names.
+func LoadWire(dir string) ([]WireCase, error) {
+	var cases []WireCase
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || filepath.Ext(name) != ".req" {
+			return err
+		}
+		src, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		c, err := ParseWire(src)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		rel, err := filepath.Rel(dir, name)
+		if err != nil {
+			return err
+		}
+		c.Name = strings.TrimSuffix(filepath.ToSlash(rel), ".req")
+		cases = append(cases, c)
+		return nil
+	})
+	if err == nil && len(cases) == 0 {
+		err = fmt.Errorf("no wire cases in %s", dir)
+	}
+	return cases, err
+}
+
+// ParseWire reads one case.
+func ParseWire(src []byte) (WireCase, error) {
+	head, raw, ok := bytes.Cut(src, []byte("\n--\n"))
+	if !ok {
+		return WireCase{}, fmt.Errorf("no line \"--\" between what is expected and the bytes")
+	}
+	var c WireCase
+	for line := range strings.Lines(string(head)) {
+		if err := c.key(strings.TrimSpace(line)); err != nil {
+			return c, err
+		}
+	}
+	if len(c.Answers) == 0 {
+		return c, fmt.Errorf("nothing is expected")
+	}
+	var err error
+	c.Raw, err = unescape(string(raw))
+	return c, err
+}
+
+// key reads one line above the bytes.
+func (c *WireCase) key(line string) error {
+	key, value, ok := strings.Cut(line, ":")
+	value = strings.TrimSpace(value)
+	switch {
+	case line == "":
+	case strings.HasPrefix(line, "#"):
+		if c.About == "" {
+			c.About = strings.TrimSpace(line[1:])
+		}
+	case !ok:
+		return fmt.Errorf("no colon in %q", line)
+	case key == "end" && value == "half-close":
+		c.HalfClose = true
+	case key == "send" && value == "whole":
+		c.Whole = true
+	case key == "expect":
+		status, reason, _ := strings.Cut(value, " ")
+		n, err := strconv.Atoi(status)
+		if err != nil {
+			return fmt.Errorf("status: %w", err)
+		}
+		a := WireAnswer{Status: n, Reason: gate.Reason(reason), Method: "GET"}
+		if reason != "" && a.Reason.Info().Title == "" {
+			return fmt.Errorf("unknown reason %q", reason)
+		}
+		c.Answers = append(c.Answers, a)
+	case len(c.Answers) == 0:
+		return fmt.Errorf("%q before the first expect", key)
+	case key == "target":
+		c.Answers[len(c.Answers)-1].Target = value
+	case key == "method":
+		c.Answers[len(c.Answers)-1].Method = value
+	case key == "body":
+		b, err := unescape(value)
+		if err != nil {
+			return err
+		}
+		a := &c.Answers[len(c.Answers)-1]
+		a.Body, a.HasBody = string(b), true
+	default:
+		return fmt.Errorf("unknown key %q", key)
+	}
+	return nil
+}
+
+// unescape makes bytes of the visible form: line ends of the file do not
+// count, \r \n \t \0 \\ and \xNN stand for one byte, and \{N:TEXT} for N times
+// TEXT.
+func unescape(s string) ([]byte, error) {
+	var b []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\n' {
+			continue
+		}
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		if i++; i == len(s) {
+			return nil, fmt.Errorf("a backslash at the end")
+		}
+		switch s[i] {
+		case 'r':
+			b = append(b, '\r')
+		case 'n':
+			b = append(b, '\n')
+		case 't':
+			b = append(b, '\t')
+		case '0':
+			b = append(b, 0)
+		case '\\':
+			b = append(b, '\\')
+		case '{':
+			part, used, err := repetition(s[i+1:])
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, part...)
+			i += used
+		case 'x':
+			if i+2 >= len(s) {
+				return nil, fmt.Errorf("\\x needs two digits")
+			}
+			n, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
+			if err != nil {
+				return nil, fmt.Errorf("\\x: %w", err)
+			}
+			b = append(b, byte(n))
+			i += 2
+		default:
+			return nil, fmt.Errorf("unknown escape \\%c", s[i])
+		}
+	}
+	return b, nil
+}
+
+// repetition reads N:TEXT\} and returns the bytes and how much it read.
+func repetition(s string) ([]byte, int, error) {
+	count, rest, ok := strings.Cut(s, ":")
+	text, _, closed := strings.Cut(rest, "\\}")
+	n, err := strconv.Atoi(count)
+	if !ok || !closed || err != nil || n < 0 || n > 1<<20 {
+		return nil, 0, fmt.Errorf("a repetition is written \\{N:TEXT\\}")
+	}
+	part, err := unescape(text)
+	return bytes.Repeat(part, n), len(count) + len(":") + len(text) + len("\\}"), err
+}

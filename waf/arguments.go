@@ -1,0 +1,142 @@
+package waf
+
+import (
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"github.com/corazawaf/coraza/v3/collection"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+)
+
+// maxArguments is how many arguments the engine looks at, counted apart for
+// the query and for the body. It bounds cookies too.
+const maxArguments = 1000
+
+// The engine remembers a transformed value under the address of the value's
+// name and its place among the values found, and the place changes with the
+// random order of Go's maps. Two values whose names share one string are
+// therefore confused: a rule may get to see the same value twice and the other
+// one never. All names that are handed to the engine are strings of their own.
+
+// own returns a copy of a name that shares its memory with no other string,
+// not even when it is empty.
+func own(name string) string {
+	if name == "" {
+		return strings.Clone("=")[:0]
+	}
+	return strings.Clone(name)
+}
+
+// view returns the bytes as a string without copying them. The bytes must not
+// change any more.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// put sets a variable that holds one value. The engine's interfaces do not
+// offer that, its types do; probe makes sure when a ruleset is built.
+func put(s collection.Single, value string) {
+	if w, ok := s.(interface{ Set(string) }); ok {
+		w.Set(value)
+	}
+}
+
+// A sink takes the arguments of one body.
+type sink struct {
+	vars  plugintypes.TransactionVariables
+	count int
+	full  bool // there were more than maxArguments
+}
+
+// add hands one argument to the engine. Its name must be a string of its own.
+func (s *sink) add(name, value string) {
+	if s.count >= maxArguments {
+		s.full = true
+		return
+	}
+	s.count++
+	s.vars.ArgsPost().Add(name, value)
+}
+
+// pairs cuts the form in s at each & and hands the decoded names and values
+// to f, with the offset of the pair, until f returns false. Empty pairs are
+// left out. It decodes leniently, as the engine does for queries: what is not
+// a valid escape stays as it is.
+func pairs(s string, f func(offset int, name, value string) bool) {
+	for start := 0; start < len(s); {
+		end := strings.IndexByte(s[start:], '&')
+		if end < 0 {
+			end = len(s)
+		} else {
+			end += start
+		}
+		if pair := s[start:end]; pair != "" {
+			name, value, _ := strings.Cut(pair, "=")
+			if !f(start, unescape(name), unescape(value)) {
+				return
+			}
+		}
+		start = end + 1
+	}
+}
+
+// unescape decodes %XX and +. It returns a part of s when there is nothing to
+// decode.
+func unescape(s string) string {
+	i := strings.IndexAny(s, "%+")
+	if i < 0 {
+		return s
+	}
+	b := make([]byte, i, len(s))
+	copy(b, s)
+	for ; i < len(s); i++ {
+		switch {
+		case s[i] == '+':
+			b = append(b, ' ')
+		case s[i] == '%' && i+2 < len(s) && hexValue(s[i+1]) >= 0 && hexValue(s[i+2]) >= 0:
+			b = append(b, byte(hexValue(s[i+1])<<4|hexValue(s[i+2])))
+			i += 2
+		default:
+			b = append(b, s[i])
+		}
+	}
+	return view(b)
+}
+
+func hexValue(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// readForm takes an application/x-www-form-urlencoded body apart.
+func readForm(body string, to *sink) {
+	pairs(body, func(_ int, name, value string) bool {
+		to.add(own(name), value)
+		return !to.full
+	})
+	put(to.vars.RequestBody(), body)
+	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+}
+
+// readRaw takes a body of unknown type apart as if it were a form, as the
+// Core Rule Set asks for, so that rules on arguments look at it. Ampersands
+// mean nothing in such a body: what follows the last argument that the engine
+// takes is judged as one value.
+func readRaw(body string, to *sink) {
+	pairs(body, func(offset int, name, value string) bool {
+		if to.count == maxArguments-1 {
+			to.add(own(""), body[offset:])
+			return false
+		}
+		to.add(own(name), value)
+		return true
+	})
+	put(to.vars.RequestBody(), body)
+	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+}

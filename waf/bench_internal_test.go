@@ -1,0 +1,97 @@
+package waf
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	corazahttp "github.com/corazawaf/coraza/v3/http"
+
+	"sallyport/internal/gate"
+)
+
+// benchCalls are the requests that are measured.
+func benchCalls() map[string]call {
+	tiny := call{method: "GET", target: "/", fields: browser()}
+	full := call{method: "GET", target: "/shop/list?page=2&sort=price&dir=asc&q=red+shoes&lang=en", fields: []gate.Field{
+		{Name: "Host", Value: "shop.example.org"}, {Name: "Connection", Value: "keep-alive"}, {Name: "Cache-Control", Value: "max-age=0"},
+		{Name: "Sec-Ch-Ua", Value: `"Chromium";v="126", "Not.A/Brand";v="24"`}, {Name: "Sec-Ch-Ua-Mobile", Value: "?0"}, {Name: "Sec-Ch-Ua-Platform", Value: `"Linux"`},
+		{Name: "Upgrade-Insecure-Requests", Value: "1"}, {Name: "User-Agent", Value: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"},
+		{Name: "Accept", Value: "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"}, {Name: "Sec-Fetch-Site", Value: "same-origin"},
+		{Name: "Sec-Fetch-Mode", Value: "navigate"}, {Name: "Sec-Fetch-User", Value: "?1"}, {Name: "Sec-Fetch-Dest", Value: "document"}, {Name: "Referer", Value: "https://shop.example.org/shop/"},
+		{Name: "Accept-Encoding", Value: "gzip, deflate, br"}, {Name: "Accept-Language", Value: "en-GB,en;q=0.9"},
+		{Name: "Cookie", Value: "sid=5f2b9c1a77; theme=dark; cart=3; _ga=GA1.2.3.4; consent=yes; lang=en"}}}
+	var form, items []string
+	for i := range 10 {
+		form = append(form, fmt.Sprintf("field%d=some+value+number+%d", i, i))
+		items = append(items, fmt.Sprintf(`{"id":%d,"name":"item number %d","price":%d.50,"stock":%d,"tags":["red","sale"]}`, i, i, i, i*3))
+	}
+	return map[string]call{
+		"tiny": tiny, "browser": full, "form": post(formType, strings.Join(form, "&")),
+		"json1k": post("application/json", `{"items":[`+strings.Join(items, ",")+`]}`),
+	}
+}
+
+// BenchmarkTransaction measures phases 1, 2 and 5 of a harmless request: the
+// adapter alone (the engine has no rules), with the Core Rule Set, and the
+// engine's own middleware with the same rules beside both.
+func BenchmarkTransaction(b *testing.B) {
+	bare := miniature(b, gate.Enforce, `SecMarker "NOTHING"
+SecAction "id:1,phase:5,pass,nolog"`)
+	// The middleware reads JSON only where a rule says so.
+	crs := engineWith(b, nil, `SecRule REQUEST_HEADERS:Content-Type "@beginsWith application/json" "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON"`)
+	for _, name := range []string{"tiny", "browser", "form", "json1k"} {
+		c := benchCalls()[name]
+		for _, variant := range []struct {
+			name   string
+			engine *Engine
+		}{{"bare", bare}, {"crs", crs}} {
+			b.Run(name+"/"+variant.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					req := c.request()
+					t := variant.engine.Begin(req)
+					if v := t.Request(); v.Action != gate.Pass {
+						b.Fatal(v)
+					}
+					io.Copy(io.Discard, req.HTTP.Body)
+					t.Close()
+				}
+			})
+			b.Run(name+"/"+variant.name+"-stock", func(b *testing.B) {
+				h := corazahttp.WrapHandler(variant.engine.policies["default"].rules.waf, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+				b.ReportAllocs()
+				for b.Loop() {
+					r := httptest.NewRequest(c.method, c.target, strings.NewReader(c.body))
+					for _, f := range c.fields {
+						r.Header.Add(f.Name, f.Value)
+					}
+					w := httptest.NewRecorder()
+					if h.ServeHTTP(w, r); w.Code != http.StatusOK {
+						b.Fatal(w.Code)
+					}
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkUpload measures a file that streams through, in bytes per second.
+func BenchmarkUpload(b *testing.B) {
+	e := miniature(b, gate.Enforce, `SecAction "id:1,phase:2,pass,nolog"`)
+	const size = 16 << 20
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		c := call{method: "POST", target: "/", fields: browser("Content-Type", "multipart/form-data; boundary=b0undary"),
+			source: &generated{head: strings.TrimSuffix(file("f", "film.mp4", ""), "\r\n"), size: size, tail: "\r\n" + last}}
+		req, t, v := begin(e, c)
+		if n, err := io.Copy(io.Discard, req.HTTP.Body); err != nil || n < size || !v.Passed() {
+			b.Fatal(n, err, v)
+		}
+		t.Close()
+	}
+}

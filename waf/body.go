@@ -1,0 +1,142 @@
+package waf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"sallyport/internal/gate"
+)
+
+// firstHold is how much of a body is held to begin with. What is held doubles
+// from there, as the bytes come, so that a client who only announces a large
+// body takes no memory from others.
+const firstHold = 4 << 10
+
+// noBody reports whether there is nothing to read.
+func noBody(b io.ReadCloser) bool { return b == nil || b == http.NoBody }
+
+// hold reads a body that is judged as a whole, up to what the policy allows,
+// judges it, and puts it back.
+func (t *Transaction) hold() {
+	limit, length := t.policy.Inspect, t.req.Head.Length
+	// A body of unknown type is never refused for its size: nothing says that
+	// an application looks for anything in it.
+	reject := t.kind != kindRaw && !t.policy.OverHead
+	if reject && length > limit && t.tooLarge() {
+		return
+	}
+	body := t.req.HTTP.Body
+	held, more, err := readUpTo(t.req.HTTP.Context(), &t.lease, body, limit, length)
+	if err != nil {
+		t.unread(err)
+		return
+	}
+	t.req.HTTP.Body = restored(held, more, body)
+	if reject && more && length <= limit && t.tooLarge() {
+		return
+	}
+	t.inspected = "full"
+	if more {
+		t.inspected, held = "head", held[:limit]
+		put(t.tx.Variables().InboundDataError(), "1")
+	}
+	if len(held) == 0 {
+		t.inspected = ""
+		t.judge(nil)
+		return
+	}
+	stop, err := t.parse(view(held), more)
+	if !stop {
+		t.judge(err)
+	}
+}
+
+// tooLarge takes the refusal of a body that must be held and is larger than
+// the policy allows. It reports whether the request ends here.
+func (t *Transaction) tooLarge() bool {
+	return t.find(gate.WAFBodyTooLarge, fmt.Sprintf("more than %d bytes", t.policy.Inspect))
+}
+
+// parse takes a held body apart. cut says that there is more of it than that.
+// The error says why it cannot be read to its end; stop, that the request ends
+// here for another reason.
+func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
+	vars := t.tx.Variables()
+	to := sink{vars: vars}
+	switch t.kind {
+	case kindForm:
+		readForm(body, &to)
+	case kindJSON:
+		err = readJSON(body, &to)
+		// Operators that look at the whole text find it here.
+		vars.TX().Set("json_request_body", []string{body})
+	case kindXML:
+		err = readXML(body, vars)
+	default:
+		// The Core Rule Set forces the form reader on such bodies.
+		put(vars.RequestBodyProcessor(), "URLENCODED")
+		readRaw(body, &to)
+	}
+	if cut && errors.Is(err, errCut) {
+		err = nil
+	}
+	if to.full && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", maxArguments)) {
+		return true, nil
+	}
+	if errors.Is(err, errDuplicate) {
+		return t.find(gate.WAFDuplicateName, err.Error()), nil
+	}
+	return false, err
+}
+
+// readUpTo reads at most limit bytes and one more, which tells whether there
+// is more. length is what was announced, -1 when nothing was.
+func readUpTo(ctx context.Context, l *lease, r io.Reader, limit, length int64) (held []byte, more bool, err error) {
+	most := limit + 1
+	if length >= 0 && length < limit {
+		most = length + 1
+	}
+	for empty := 0; ; {
+		if len(held) == cap(held) {
+			if int64(len(held)) == most {
+				return held, int64(len(held)) > limit, nil
+			}
+			size := min(max(int64(2*cap(held)), firstHold), most)
+			if err := l.take(ctx, size-int64(cap(held))); err != nil {
+				return nil, false, err
+			}
+			held = append(make([]byte, 0, size), held...)
+		}
+		n, err := r.Read(held[len(held):cap(held)])
+		held = held[:len(held)+n]
+		switch {
+		case err == io.EOF:
+			return held, int64(len(held)) > limit, nil
+		case err != nil:
+			return held, false, err
+		case n > 0:
+			empty = 0
+		default:
+			if empty++; empty == 100 {
+				return held, false, io.ErrNoProgress
+			}
+		}
+	}
+}
+
+// restored is a body that reads what was held and then, when there is more,
+// the rest.
+func restored(held []byte, more bool, body io.ReadCloser) io.ReadCloser {
+	var r io.Reader = bytes.NewReader(held)
+	if more {
+		r = io.MultiReader(r, body)
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{r, body}
+}

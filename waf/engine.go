@@ -1,0 +1,229 @@
+// Package waf decides whether the rules let a request and its response pass:
+// the OWASP Core Rule Set and the rule files around it, run by Coraza. It
+// drives the engine's transactions by itself, fills them from the raw head
+// that was received, takes bodies apart in its own strict readers, and holds
+// only what must be held to be judged: files stream.
+//
+// It never writes to a client, never lets an error, a panic or an unreadable
+// body pass in silence, and never stores anything on a disk. Requests are read
+// by RFC 9110, bodies by RFC 8259 (JSON), RFC 7578 and RFC 2046 (multipart);
+// cookies as RFC 6265 section 5.4 sends them.
+package waf
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental"
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+)
+
+// An Engine holds the policies of one generation. It may be used by several
+// goroutines. It must be closed when its last transaction has ended.
+type Engine struct {
+	log      *zap.Logger
+	memory   *budget
+	policies map[string]*policy
+	rulesets []*ruleset
+	warnings gate.Diagnostics
+}
+
+// A policy is a Policy with its compiled rules.
+type policy struct {
+	Policy
+	name  string
+	rules *ruleset // nil when the mode is off
+}
+
+// PolicyInfo names what a policy consists of.
+type PolicyInfo struct {
+	// Ruleset is "sha256:…" of everything that its rules were built from;
+	// empty when the mode is off.
+	Ruleset string
+	Rules   int // how many rules it has
+}
+
+// New compiles the policies. Policies that come to the same rules share one
+// set. Where a file of an operator is to blame, the error is gate.Diagnostics
+// with all that is wrong with the files of all policies.
+func New(cfg Config, log *zap.Logger) (*Engine, error) {
+	if cfg.Memory <= 0 {
+		return nil, fmt.Errorf("waf memory of %d bytes", cfg.Memory)
+	}
+	e := &Engine{log: log, memory: newBudget(cfg.Memory), policies: make(map[string]*policy, len(cfg.Policies))}
+	if err := e.build(cfg.Policies); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	for _, w := range e.warnings {
+		log.Warn("rule file", zap.String("warning", w.String()))
+	}
+	return e, nil
+}
+
+func (e *Engine) build(policies map[string]Policy) error {
+	names := make([]string, 0, len(policies))
+	for name := range policies {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+
+	plans := make(map[string]plan, len(names))
+	var diags gate.Diagnostics
+	for _, name := range names {
+		p := policies[name]
+		if err := p.validate(); err != nil {
+			return fmt.Errorf("policy %s: %w", name, err)
+		}
+		e.policies[name] = &policy{Policy: p, name: name}
+		if p.Mode == gate.Off {
+			continue
+		}
+		plan, found, err := planFor(name, p)
+		if err != nil {
+			return fmt.Errorf("policy %s: %w", name, err)
+		}
+		diags, plans[name] = append(diags, found...), plan
+	}
+	if diags.Sort(); diags.Fatal() {
+		return diags
+	}
+	e.warnings = diags
+	built := map[string]*ruleset{}
+	var broken gate.Diagnostics
+	for _, name := range names {
+		plan, on := plans[name]
+		if !on {
+			continue
+		}
+		sum := plan.sum()
+		if built[sum] == nil {
+			set, err := plan.build()
+			if found, ok := errors.AsType[gate.Diagnostics](err); ok {
+				broken = append(broken, found...)
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("policy %s: %w", name, err)
+			}
+			built[sum] = set
+			e.rulesets = append(e.rulesets, set)
+		}
+		e.policies[name].rules = built[sum]
+	}
+	if broken.Sort(); len(broken) > 0 {
+		return broken
+	}
+	return nil
+}
+
+// validate refuses what the configuration never lets through.
+func (p *Policy) validate() error {
+	switch {
+	case p.Mode == gate.Off:
+		return nil
+	case p.Mode != gate.Enforce && p.Mode != gate.Watch:
+		return fmt.Errorf("mode %q", p.Mode)
+	case p.Paranoia < 1 || p.Paranoia > 4:
+		return fmt.Errorf("paranoia level %d", p.Paranoia)
+	case p.InboundThreshold < 1 || p.OutboundThreshold < 1:
+		return fmt.Errorf("thresholds %d and %d", p.InboundThreshold, p.OutboundThreshold)
+	case p.Inspect < 1 || p.ResponseLimit < 1:
+		return fmt.Errorf("limits of %d and %d bytes", p.Inspect, p.ResponseLimit)
+	case !slices.Contains([]string{"off", "errors", "all"}, p.ResponseBody):
+		return fmt.Errorf("response body %q", p.ResponseBody)
+	}
+	return nil
+}
+
+// Warnings are what should be known about the rule files but does not keep
+// the gateway from starting.
+func (e *Engine) Warnings() gate.Diagnostics { return slices.Clone(e.warnings) }
+
+// Policies tells what each policy consists of.
+func (e *Engine) Policies() map[string]PolicyInfo {
+	infos := make(map[string]PolicyInfo, len(e.policies))
+	for name, p := range e.policies {
+		if p.rules == nil {
+			infos[name] = PolicyInfo{}
+			continue
+		}
+		infos[name] = PolicyInfo{Ruleset: p.rules.hash, Rules: len(p.rules.rules)}
+	}
+	return infos
+}
+
+// Begin starts the transaction of a request, under the policy of its route. It
+// never returns nil: without a policy, or with one that is off, the
+// transaction passes everything; with one that does not exist, it fails.
+func (e *Engine) Begin(req *gate.Request) *Transaction {
+	t := &Transaction{engine: e, req: req, lease: lease{from: e.memory}}
+	t.verdict = gate.Passes(gate.StageWAF)
+	t.fixed = t.verdict
+	if req.Route == nil {
+		t.fixed = gate.Failure(gate.WAFEngine, errors.New("a request without a route"))
+		return t
+	}
+	name := req.Route.Policy
+	if name == "" {
+		return t
+	}
+	t.result.Policy = name
+	p := e.policies[name]
+	if p == nil {
+		t.fixed = gate.Failure(gate.WAFEngine, fmt.Errorf("no policy %q", name))
+		return t
+	}
+	t.policy = p
+	if p.rules == nil {
+		if hasBody(req) {
+			t.result.Inspected = "none"
+		}
+		return t
+	}
+	t.result.Ruleset = p.rules.hash
+	t.protect(func() {
+		tx, ok := p.rules.waf.NewTransactionWithID(req.ID).(state)
+		if !ok {
+			t.fixed = gate.Failure(gate.WAFEngine, errors.New("the engine's transactions lack their variables"))
+			return
+		}
+		t.tx = tx
+	})
+	if t.broken {
+		t.fixed = t.verdict
+	}
+	return t
+}
+
+// Close gives back what the engine remembers for the rules.
+func (e *Engine) Close() error {
+	var errs []error
+	for _, r := range e.rulesets {
+		errs = append(errs, r.close())
+	}
+	e.rulesets = nil
+	return errors.Join(errs...)
+}
+
+// probe makes sure that the engine's transactions offer what the gateway needs
+// beyond the engine's interfaces, so that a change in the engine is an error
+// at the start and not a variable that stays empty.
+func probe(w coraza.WAF) error {
+	tx, ok := w.NewTransaction().(state)
+	if !ok {
+		return errors.New("the engine's transactions lack their variables")
+	}
+	vars := tx.Variables()
+	put(vars.RequestBody(), "probe")
+	if vars.RequestBody().Get() != "probe" {
+		return errors.New("the engine's variables cannot be set")
+	}
+	if _, ok := w.(experimental.WAFCloser); !ok {
+		return errors.New("the engine cannot be closed")
+	}
+	return tx.Close()
+}

@@ -1,0 +1,85 @@
+package waf
+
+import (
+	"strings"
+
+	"sallyport/internal/gate"
+)
+
+// fill hands the head of a request to the engine, as it was received: the raw
+// target, and every field line in order, framing fields included. It does not
+// run a phase.
+func (t *Transaction) fill() {
+	req, head, vars := t.req, t.req.Head, t.tx.Variables()
+	t.tx.ProcessConnection(req.Client.String(), int(req.Peer.Port()), "", 0)
+	t.tx.SetServerName(head.Host)
+	t.tx.ProcessURI(head.Target, head.Method, head.Proto)
+	// Parameters without a name share one string in the engine; see own.
+	if nameless := vars.ArgsGet().Get(""); len(nameless) > 1 {
+		vars.ArgsGet().Remove("")
+		for _, value := range nameless {
+			vars.ArgsGet().Add(own(""), value)
+		}
+	}
+	for i := range head.Fields {
+		name, value := head.Fields[i].Name, head.Fields[i].Value
+		if !strings.EqualFold(name, "Cookie") {
+			t.tx.AddRequestHeader(own(name), value)
+			continue
+		}
+		// The engine's own reader of cookies lets cookies of one name share
+		// the string of the name, so this field is added past it.
+		vars.RequestHeaders().Add(own(name), value)
+		cookies(value, func(name, value string) {
+			if t.cookies++; t.cookies <= maxArguments {
+				vars.RequestCookies().Add(own(name), value)
+			}
+		})
+	}
+	t.kind, t.contentType = kindNone, ""
+	types := 0
+	values(head.Fields, "Content-Type", func(value string) {
+		if types++; types == 1 {
+			t.contentType = value
+		} else if value != t.contentType {
+			t.typeClash = true
+		}
+	})
+	kind, processor := typeKind(t.contentType)
+	put(vars.RequestBodyProcessor(), processor)
+	if hasBody(req) {
+		t.kind = kind
+	}
+}
+
+// hasBody reports whether the request may have a body. Whether a body without
+// a declared length is empty turns out when it is read.
+func hasBody(req *gate.Request) bool {
+	return req.Head.Length != 0 && !req.Head.Upgrade && req.HTTP != nil && !noBody(req.HTTP.Body)
+}
+
+// cookies cuts the value of a Cookie field into its cookies. It is as lenient
+// as the most lenient of the applications behind: whatever stands between two
+// semicolons is a cookie, controls and spaces around names and values are
+// dropped, and a cookie may lack its name (RFC 6265 section 5.4).
+func cookies(value string, f func(name, value string)) {
+	for pair := range strings.SplitSeq(value, ";") {
+		name, value, _ := strings.Cut(pair, "=")
+		name, value = trimControls(name), trimControls(value)
+		if name != "" || value != "" {
+			f(name, value)
+		}
+	}
+}
+
+// trimControls cuts ASCII controls and spaces off both ends.
+func trimControls(s string) string {
+	outside := func(c byte) bool { return c <= ' ' || c == 0x7F }
+	for s != "" && outside(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && outside(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}

@@ -1,0 +1,193 @@
+package waf
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/corazawaf/coraza/v3"
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+)
+
+// miniature is an engine with nothing but the given rules.
+func miniature(tb testing.TB, mode gate.Mode, text string) *Engine {
+	tb.Helper()
+	p := standard()
+	p.Mode = mode
+	base, err := render("base.conf", p)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	own, err := parse("@test/rules.conf", text)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	set, err := plan{sources: []source{base, own}}.build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	e := &Engine{log: zap.NewNop(), memory: newBudget(64 << 20), rulesets: []*ruleset{set}, policies: map[string]*policy{"default": {Policy: p, name: "default", rules: set}}}
+	tb.Cleanup(func() { e.Close() })
+	return e
+}
+
+// hiding are two rules that transform alike: the first fills the engine's
+// cache of transformed values, the second reads from it.
+const hiding = `
+SecRule REQUEST_HEADERS|REQUEST_COOKIES|ARGS|ARGS_NAMES|XML|MULTIPART_PART_HEADERS|FILES "@contains first-rule" "id:1,phase:2,t:lowercase,pass,nolog"
+SecRule REQUEST_HEADERS|REQUEST_COOKIES|ARGS|ARGS_NAMES|XML|MULTIPART_PART_HEADERS|FILES "@contains evil" "id:2,phase:2,t:lowercase,deny"
+`
+
+// TestNothingHides sends an attack beside harmless values of the same name, by
+// every way in which names repeat. The engine's cache of transformed values
+// confuses values that share the string of their name, at random; here each
+// has its own.
+func TestNothingHides(t *testing.T) {
+	e := miniature(t, gate.Enforce, hiding)
+	rounds := 500
+	if testing.Short() {
+		rounds = 100
+	}
+	pad := func(f func(i int) string, sep string) string {
+		var all []string
+		for i := range 6 {
+			all = append(all, f(i))
+		}
+		return strings.Join(all, sep)
+	}
+	other := pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "&")
+	for name, c := range map[string]call{
+		"header":             get("/", "X-A", "EVIL", "X-A", "good", "X-B", "1", "X-C", "2", "X-D", "3"),
+		"cookie":             get("/", "Cookie", "a=EVIL; a=good; "+pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "; ")),
+		"cookie, no name":    get("/", "Cookie", "=EVIL; =good; "+pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "; ")),
+		"query":              get("/?a=EVIL&a=good&" + other),
+		"query, no name":     get("/?=EVIL&=good&" + other),
+		"form":               post(formType, "a=EVIL&a=good&"+other),
+		"form, no name":      post(formType, "=EVIL&=good&"+other),
+		"form, escaped name": post(formType, "%61=EVIL&a=good&"+other),
+		"text":               post("text/plain", "=EVIL&=good&"+other),
+		"json, array":        post("application/json", `{"a":["EVIL","good"],"b":[1,2,3],"c":{"d":"e"},"a.0":"good"}`),
+		"xml":                post("text/xml", `<a b="x" c="y"><d>EVIL</d><d>good</d><e>1</e><e>2</e></a>`),
+		"multipart":          multi(field("a", "EVIL") + field("a", "good") + field("b", "1") + field("c", "2") + last),
+		"part header":        multi("--b0undary\r\nContent-Disposition: form-data; name=\"a\"\r\nX-A: EVIL\r\nX-B: good\r\n\r\n1\r\n" + field("b", "1") + field("c", "2") + last),
+		"file name":          multi(file("a", "EVIL.txt", "1") + file("a", "good.txt", "2") + file("b", "c.txt", "3") + last),
+	} {
+		missed := 0
+		for range rounds {
+			if o := run(e, c); o.verdict.Reason != gate.WAFRule {
+				missed++
+			}
+		}
+		if missed > 0 {
+			t.Errorf("%s: the rule missed the attack in %d of %d requests, want 0", name, missed, rounds)
+		}
+	}
+}
+
+// TestEngineHidesSharedNames shows the defect that TestNothingHides guards
+// against, in the engine alone. When this test fails, the engine was mended
+// and own can go.
+func TestEngineHidesSharedNames(t *testing.T) {
+	w, err := coraza.NewWAF(coraza.NewWAFConfig().WithDirectives("SecRuleEngine On\n" + hiding))
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed := 0
+	for range 2000 {
+		tx := w.NewTransaction()
+		tx.ProcessURI("/", "GET", "HTTP/1.1")
+		name := "X-A"
+		for _, value := range []string{"EVIL", "good"} {
+			tx.AddRequestHeader(name, value)
+		}
+		for i := range 4 {
+			tx.AddRequestHeader(fmt.Sprintf("X-%d", i), "1")
+		}
+		tx.ProcessRequestHeaders()
+		if it, err := tx.ProcessRequestBody(); err != nil || it == nil {
+			missed++
+		}
+		tx.Close()
+	}
+	t.Logf("without names of their own: missed in %d of 2000", missed)
+	if missed == 0 {
+		t.Error("the engine no longer confuses values that share the string of their name, want it to miss some")
+	}
+}
+
+// TestDuplicateKeys refuses a JSON object that names a key twice, whatever
+// the spelling, and lets equal keys of different objects pass.
+func TestDuplicateKeys(t *testing.T) {
+	e := sharedEngine(t)
+	many := `{`
+	for i := range 40 {
+		many += fmt.Sprintf(`"k%d":1,`, i)
+	}
+	for body, refused := range map[string]bool{
+		`{"a":1,"a":2}`:                true,
+		`{"a":1,"\u0061":2}`:           true,
+		`{"b":{"a":1,"c":[],"a":1}}`:   true,
+		many + `"k39":2}`:              true,
+		`{"a":{"a":1},"b":{"a":2}}`:    false,
+		`[{"a":1},{"a":2}]`:            false,
+		`{"a":1,"A":2}`:                false,
+		many + `"k40":2}`:              false,
+		`{"a":{"b":1},"a.b":2,"c":{}}`: false,
+	} {
+		o := run(e, post("application/json", body))
+		if refused {
+			o.expect(t, body, gate.Refuse, gate.WAFDuplicateName)
+			run(e, post("application/json", body).under("observe")).expect(t, body, gate.Observe, gate.WAFDuplicateName)
+		} else {
+			o.expect(t, body, gate.Pass, "")
+		}
+	}
+}
+
+// TestTooManyArguments refuses what the engine would not look at.
+func TestTooManyArguments(t *testing.T) {
+	e := sharedEngine(t)
+	list := func(n int) string {
+		return strings.TrimSuffix(strings.Repeat("a=1&", n), "&")
+	}
+	array := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("1,", n), ",") + "]" }
+	// Policies with a limit on arguments of their own would refuse earlier;
+	// the Core Rule Set has none by default.
+	for _, tc := range []struct {
+		name         string
+		exact, above call
+	}{
+		{"query", get("/?" + list(maxArguments)), get("/?" + list(maxArguments+1))},
+		{"form", post(formType, list(maxArguments)), post(formType, list(maxArguments+1))},
+		{"json", post("application/json", array(maxArguments)), post("application/json", array(maxArguments+1))},
+		{"cookies", get("/", "Cookie", strings.ReplaceAll(list(maxArguments), "&", ";")), get("/", "Cookie", strings.ReplaceAll(list(maxArguments+1), "&", ";"))},
+		{"multipart", multi(strings.Repeat(field("a", "1"), maxArguments) + last), multi(strings.Repeat(field("a", "1"), maxArguments+1) + last)},
+	} {
+		run(miniature(t, gate.Enforce, hiding), tc.exact).expect(t, tc.name, gate.Pass, "")
+		run(e, tc.above).expect(t, tc.name, gate.Refuse, gate.WAFTooManyArguments)
+	}
+	// In a text, ampersands are not separators, and the last value holds the rest.
+	m := miniature(t, gate.Enforce, hiding)
+	run(m, post("text/plain", strings.Repeat("a&", 5000))).expect(t, "text", gate.Pass, "")
+	run(m, post("text/plain", strings.Repeat("a&", 5000)+"evil")).expect(t, "text", gate.Refuse, gate.WAFRule)
+}
+
+// TestMatchedVarIsFresh lets a rule see what its own chain matched, and not
+// what an earlier rule with the same transformations saw.
+func TestMatchedVarIsFresh(t *testing.T) {
+	for _, variable := range []string{"MATCHED_VAR", "MATCHED_VARS", "&ARGS|MATCHED_VAR"} {
+		for _, transformations := range []string{"t:lowercase", "t:none,t:lowercase", "msg:'t:none, t:none',t:urlDecode,t:none,t:trim,t:lowercase"} {
+			text := fmt.Sprintf(`
+SecRule ARGS:a "@rx one" "id:1,phase:2,pass,nolog,chain"
+SecRule %[1]s "@contains zzz" "%[2]s"
+SecRule ARGS:b "@rx two" "id:2,phase:2,deny,chain"
+SecRule %[1]s "@contains evil" "%[2]s"
+`, variable, transformations)
+			e := engineWith(t, nil, text)
+			run(e, get("/?a=one&b=two+EVIL")).expect(t, variable+" "+transformations, gate.Refuse, gate.WAFRule)
+			run(e, get("/?a=one+EVIL&b=two")).expect(t, variable+" "+transformations+", twin", gate.Pass, "")
+		}
+	}
+}

@@ -1,0 +1,109 @@
+package waf
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/corazawaf/coraza/v3/types"
+
+	"sallyport/internal/gate"
+)
+
+// Bounds of what a record keeps of the matches: a request with a thousand bad
+// arguments is refused for the first as well as for all of them.
+const (
+	maxHits        = 100 // of a transaction
+	maxHitsPerRule = 10
+	maxValue       = 1024 // bytes of a matched value, message or log data
+)
+
+// summarise turns what matched into the inspection's hits and scores.
+func (t *Transaction) summarise() {
+	direction := "inbound"
+	if t.verdict.Reason == gate.WAFOutboundScore {
+		direction = "outbound"
+	}
+	t.result.Score, t.result.Threshold = t.score(direction), t.threshold(direction)
+	for _, m := range t.tx.MatchedRules() {
+		t.result.Hits = append(t.result.Hits, t.hits(m)...)
+	}
+}
+
+// hits are the entries of one matched rule: one for each variable that it
+// matched. A rule without an effect, that is one that neither scores nor logs
+// nor decides, has none: it is bookkeeping.
+func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
+	id := m.Rule().ID()
+	r := t.policy.rules.rules[id]
+	logged := logs(m)
+	disruptive := m.Disruptive() && r.decision != "" || t.mode() == gate.Watch && r.decision != "" && r.decision != "allow"
+	if r.points == 0 && !logged && !disruptive {
+		return nil
+	}
+	first := gate.RuleHit{
+		Rule: id, Phase: int(m.Rule().Phase()), Severity: severity(m.Rule().Severity()), Paranoia: r.paranoia,
+		Message: bounded(m.Message()), Data: bounded(m.Data()), File: r.file, Line: r.line, Tags: m.Rule().Tags(), Disruptive: disruptive,
+	}
+	var hits []gate.RuleHit
+	times := 0 // that the rule scored
+	for _, data := range m.MatchedDatas() {
+		if data.ChainLevel() == r.link {
+			times++
+		}
+		if data.ChainLevel() != 0 || len(hits) == maxHitsPerRule || len(t.result.Hits)+len(hits) >= maxHits && len(hits) > 0 {
+			continue
+		}
+		hit := first
+		if r.link == 0 {
+			hit.Score = r.points
+		}
+		if variable := data.Variable().Name(); variable != "UNKNOWN" {
+			hit.Variable, hit.Value = variable, bounded(data.Value())
+			if data.Key() != "" {
+				hit.Variable += ":" + bounded(data.Key())
+			}
+		}
+		hits = append(hits, hit)
+	}
+	if len(hits) == 0 {
+		hits = append(hits, first)
+	}
+	if r.link > 0 {
+		hits[0].Score = r.points * max(times, 1)
+	}
+	if logged {
+		hits[0].LogLine = logLine(m, r)
+	}
+	if len(t.result.Hits) >= maxHits && !logged && !disruptive {
+		return nil
+	}
+	return hits
+}
+
+// logs reports whether the rule's actions include log.
+func logs(m types.MatchedRule) bool {
+	l, ok := m.(interface{ Log() bool })
+	return ok && l.Log()
+}
+
+// logLine is the engine's error-log line, with the file and line in which the
+// rule really stands: the engine counts lines across all files.
+func logLine(m types.MatchedRule, r meta) string {
+	engine := fmt.Sprintf("[file %q] [line \"%d\"]", m.Rule().File(), m.Rule().Line())
+	real := fmt.Sprintf("[file %q] [line \"%d\"]", r.file, r.line)
+	return strings.Replace(m.ErrorLog(), engine, real, 1)
+}
+
+// severity is the word for a severity; empty when the rule has none.
+func severity(s types.RuleSeverity) string {
+	if s == types.RuleSeverityUnset {
+		return ""
+	}
+	return s.String()
+}
+
+// bounded copies s, at most maxValue bytes of it, so that a record does not
+// keep a whole body alive.
+func bounded(s string) string {
+	return strings.Clone(s[:min(len(s), maxValue)])
+}

@@ -1,0 +1,200 @@
+package waf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+)
+
+// open builds an engine from rule files in a directory of their own and
+// returns the diagnostics with the directory cut off.
+func open(t *testing.T, files map[string]string, patterns ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+	p := standard()
+	for _, pattern := range patterns {
+		p.RulesAfter = append(p.RulesAfter, filepath.Join(dir, pattern))
+	}
+	e, err := New(Config{Memory: 1 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop())
+	if err == nil {
+		text := e.Warnings().Error()
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		return strings.ReplaceAll(text, dir+"/", "")
+	}
+	if _, ok := errors.AsType[gate.Diagnostics](err); !ok {
+		t.Errorf("New: %v is not gate.Diagnostics", err)
+	}
+	return strings.ReplaceAll(err.Error(), dir+"/", "")
+}
+
+// TestDiagnostics holds every mistake in a rule file to its file, line and
+// words. Each has a twin that loads.
+func TestDiagnostics(t *testing.T) {
+	sharedEngine(t) // alive, so that the Core Rule Set's patterns are compiled once
+	for _, tc := range []struct {
+		name, bad, want, good string
+	}{
+		{"the engine's switch belongs to the configuration", "# mine\n\nSecRuleEngine DetectionOnly\n",
+			"a.conf:3: the configuration owns SecRuleEngine; use policies.NAME.mode", `SecMarker "HERE"`},
+		{"so does its log", "SecAuditLog /var/log/modsec.log\n", "a.conf:1: the configuration owns SecAuditLog; use audit.path", `SecMarker "HERE"`},
+		{"letter case does not matter", "secruleENGINE Off\n", "a.conf:1: the configuration owns secruleENGINE; use policies.NAME.mode", `SecMarker "HERE"`},
+		{"nor does a rule switch the engine off", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleEngine=Off"`,
+			"a.conf:1: the configuration owns ctl:ruleEngine; give the requests a route of their own, with a policy in another mode", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveById=942100"`},
+		{"a chained rule neither", "SecRule ARGS \"@rx a\" \\\n  \"id:1,phase:1,pass,nolog,chain\"\n  SecRule ARGS \"@rx b\" \\\n  \"ctl:requestBodyAccess=Off\"",
+			"a.conf:3: the configuration owns ctl:requestBodyAccess; give the requests a route of their own, with another policy", "SecRule ARGS \"@rx a\" \\\n  \"id:1,phase:1,pass,nolog,chain\"\n  SecRule ARGS \"@rx b\" \"t:none\""},
+		{"collections do not persist", `SecAction "id:1,phase:1,pass,nolog,initcol:ip=%{REMOTE_ADDR}"`,
+			"a.conf:1: the action initcol is not available; there are no persistent collections; use limits", `SecAction "id:1,phase:1,pass,nolog,setvar:tx.a=1"`},
+		{"no program is run", `SecRule FILES_TMPNAMES "@inspectFile /bin/scan" "id:1,phase:2,deny"`,
+			"a.conf:1: the operator @inspectFile is not available; no program is run for a request, and no upload is stored", `SecRule FILES "@contains scan" "id:1,phase:2,deny"`},
+		{"every rule has an id", `SecRule ARGS "@rx a" "phase:2,deny"`,
+			"a.conf:1: a rule without an id; give it one below 100000, which are free for local use", `SecRule ARGS "@rx a" "id:1,phase:2,deny"`},
+		{"an id is given once", "SecAction \"id:7,phase:1,pass,nolog\"\nSecAction \"id:'7',phase:1,pass,nolog\"",
+			"a.conf:2: id 7 is taken by a.conf:1; use one below 100000", `SecAction "id:7,phase:1,pass,nolog"`},
+		{"also by the Core Rule Set", `SecAction "id:942100,phase:1,pass,nolog"`,
+			"a.conf:1: id 942100 is taken by REQUEST-942-APPLICATION-ATTACK-SQLI.conf:12; use one below 100000", `SecAction "id:942,phase:1,pass,nolog"`},
+		{"the shipped range is ours", `SecAction "id:88000999,phase:1,pass,nolog"`,
+			"a.conf:1: id 88000999 is in the range of the shipped rules; use one below 100000", `SecAction "id:88001000,phase:1,pass,nolog"`},
+		{"a broken pattern is found among sound ones", "SecAction \"id:1,phase:1,pass,nolog\"\nSecRule ARGS \"@rx a(\" \\\n  \"id:2,phase:2,deny\"\nSecAction \"id:3,phase:1,pass,nolog\"",
+			"a.conf:2: error parsing regexp: missing closing ): `(?sm)a(`", "SecAction \"id:1,phase:1,pass,nolog\"\nSecRule ARGS \"@rx a()\" \\\n  \"id:2,phase:2,deny\"\nSecAction \"id:3,phase:1,pass,nolog\""},
+		{"all broken rules are found in one run", "SecRule ARGS \"@nosuch a\" \"id:1,deny\"\nSecAction \"id:2,phase:1,pass,nolog\"\nSecRule NOSUCH \"@rx a\" \"id:3,deny\"",
+			"a.conf:1: operator nosuch not found\na.conf:3: unknown variable", `SecRule ARGS "@rx a" "id:1,deny"`},
+		{"an unknown directive", "SecRul ARGS \"@rx a\" \"id:1,deny\"", "a.conf:1: unknown directive \"SecRul\"", `SecRule ARGS "@rx a" "id:1,deny"`},
+		{"the file does not end in a continuation", "SecAction \"id:1,phase:1,pass,nolog\"\nSecRule ARGS \"@rx a\" \\\n",
+			"a.conf:2: the file ends in the middle of a directive; remove the backslash at the end of its last line, or close the backtick", `SecAction "id:1,phase:1,pass,nolog"`},
+		{"a chain is finished in its file", "SecRule ARGS \"@rx a\" \"id:1,deny,chain\"\n",
+			"a.conf:1: a chain without its next rule; write the next SecRule right below, in the same file", "SecRule ARGS \"@rx a\" \"id:1,deny,chain\"\nSecRule ARGS \"@rx b\" \"t:none\""},
+		{"a line that the engine would cut", "SecMarker \"" + strings.Repeat("a", maxLine) + "\"\n",
+			fmt.Sprintf("a.conf:1: a line of %d bytes; the engine reads at most %d; break it with a backslash at the end", maxLine+12, maxLine), `SecMarker "a"`},
+		{"a status is final", `SecRule ARGS "@rx a" "id:1,deny,status:100"`, "a.conf:1: status \"100\" is not a final HTTP status; use a number from 200 to 599", `SecRule ARGS "@rx a" "id:1,deny,status:451"`},
+		{"a redirect is taken as it is", `SecRule ARGS "@rx a" "id:1,redirect:/x?%{ARGS.a}"`,
+			"a.conf:1: the target of a redirect is taken as it is written; write a plain URL or path without macros", `SecRule ARGS "@rx a" "id:1,redirect:/x"`},
+		{"a body processor exists", `SecAction "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=YAML"`,
+			"a.conf:1: unknown body processor \"YAML\"; use URLENCODED, MULTIPART, JSON, XML or RAW", `SecAction "id:1,phase:1,pass,nolog,ctl:requestBodyProcessor=JSON"`},
+		{"what the engine ignores is a warning", "SecAction \"id:1,phase:1,pass,nolog\"\nSecPcreMatchLimit 1000\n",
+			"a.conf:2: warning: the engine does nothing with SecPcreMatchLimit; remove it", `SecAction "id:1,phase:1,pass,nolog"`},
+		{"a word list exists", `SecRule ARGS "@pmFromFile words.txt" "id:1,deny"`,
+			"a.conf:1: cannot read words.txt: no such file or directory; the path is relative to the rule file", `SecRule ARGS "@pmFromFile there.txt" "id:1,deny"`},
+		{"a data set exists", `SecRule ARGS "@pmFromDataset words" "id:1,deny"`, "a.conf:1: no SecDataset \"words\" above this rule",
+			"SecDataset words `\nevil\n`\nSecRule ARGS \"@pmFromDataset words\" \"id:1,deny\""},
+		{"an included file is held to the same", "Include sub/b.conf\n", "sub/b.conf:2: the configuration owns SecRuleEngine; use policies.NAME.mode", "Include sub/c.conf\n"},
+		{"an include that matches nothing", "\nInclude sub/none*.conf\n", "a.conf:2: no file matches sub/none*.conf; the path is relative to the file that includes it", "Include sub/c*.conf\n"},
+		{"an include in a circle", "Include sub/d.conf\n", "sub/d.conf:1: sub/d.conf is included in a circle, or more than 10 files deep", "Include sub/c.conf\n"},
+	} {
+		files := map[string]string{"there.txt": "evil\n", "sub/b.conf": "\nSecRuleEngine Off\n", "sub/c.conf": "SecAction \"id:5,phase:1,pass,nolog\"\n", "sub/d.conf": "Include d.conf\n"}
+		files["a.conf"] = tc.bad
+		if got := open(t, files, "a.conf"); got != tc.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
+		}
+		files["a.conf"] = tc.good
+		if got := open(t, files, "a.conf"); got != "" {
+			t.Errorf("%s: the twin: %s", tc.name, got)
+		}
+	}
+	if got, want := open(t, nil, "*.conf"), "*.conf: policies.default.rules_after[0]: no file matches; check the path; it is relative to the configuration file"; got != want {
+		t.Errorf("a pattern that matches nothing: %s, want %s", got, want)
+	}
+}
+
+// TestWordListsAfterReload builds an engine with a changed list while the one
+// with the old list is still alive, as a reload does: the engine remembers
+// lists by name, and would go on with the old one.
+func TestWordListsAfterReload(t *testing.T) {
+	dir := t.TempDir()
+	rules := writeFile(t, filepath.Join(dir, "a.conf"), `
+SecRule ARGS "@pmFromFile words.txt" "id:1,phase:2,deny"
+SecRule REMOTE_ADDR "@ipMatchFromFile addresses.txt" "id:2,phase:1,deny"
+`)
+	load := func(words, addresses, dataset string) *Engine {
+		writeFile(t, filepath.Join(dir, "words.txt"), words)
+		writeFile(t, filepath.Join(dir, "addresses.txt"), addresses)
+		set := writeFile(t, filepath.Join(dir, "b.conf"), "SecDataset set `\n"+dataset+"\n`\nSecRule ARGS \"@pmFromDataset set\" \"id:3,phase:2,deny\"\n")
+		return engineWith(t, func(p *Policy) { p.RulesBefore = []string{rules, set} })
+	}
+	first := load("oldword", "198.51.100.1", "oldset")
+	second := load("newword", "2001:db8::/32", "newset")
+	from := func(client string) call { c := get("/"); c.client = client; return c }
+	for _, tc := range []struct {
+		name     string
+		old, new call
+	}{
+		{"pmFromFile", get("/?a=oldword"), get("/?a=newword")},
+		{"ipMatchFromFile", from("198.51.100.1"), from("2001:db8::7")},
+		{"pmFromDataset", get("/?a=oldset"), get("/?a=newset")},
+	} {
+		run(first, tc.old).expect(t, tc.name+", old list, old word", gate.Refuse, gate.WAFRule)
+		run(first, tc.new).expect(t, tc.name+", old list, new word", gate.Pass, "")
+		run(second, tc.old).expect(t, tc.name+", new list, old word", gate.Pass, "")
+		run(second, tc.new).expect(t, tc.name+", new list, new word", gate.Refuse, gate.WAFRule)
+	}
+}
+
+// TestPoliciesShareRules builds one rule set for policies that come to the
+// same rules, and names each.
+func TestPoliciesShareRules(t *testing.T) {
+	e := sharedEngine(t)
+	infos := e.Policies()
+	if a, b := infos["default"], infos["small"]; a != b || a.Rules < 400 || !strings.HasPrefix(a.Ruleset, "sha256:") {
+		t.Errorf("default is %+v and small %+v, want the same rules", a, b)
+	}
+	if infos["default"].Ruleset == infos["observe"].Ruleset {
+		t.Error("default and observe share a rule set, want different ones")
+	}
+	if infos["off"] != (PolicyInfo{}) {
+		t.Errorf("off is %+v, want no rules", infos["off"])
+	}
+	if len(e.rulesets) != 2 {
+		t.Errorf("%d rule sets for %d policies, want 2", len(e.rulesets), len(infos))
+	}
+}
+
+// TestPolicyBounds refuses policies that configuration never produces, and
+// values that could leave the set-up's quotes.
+func TestPolicyBounds(t *testing.T) {
+	for name, change := range map[string]func(*Policy){
+		"mode": func(p *Policy) { p.Mode = "" }, "paranoia": func(p *Policy) { p.Paranoia = 5 }, "threshold": func(p *Policy) { p.InboundThreshold = 0 },
+		"inspect": func(p *Policy) { p.Inspect = 0 }, "response body": func(p *Policy) { p.ResponseBody = "some" },
+		"method": func(p *Policy) { p.Methods = []string{"GET'\"\nSecRuleEngine Off"} }, "type": func(p *Policy) { p.ContentTypes = []string{"a/b|'"} },
+	} {
+		p := standard()
+		change(&p)
+		if e, err := New(Config{Memory: 1 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop()); err == nil {
+			e.Close()
+			t.Errorf("%s: New accepted %+v", name, p)
+		}
+	}
+}
+
+// FuzzSplit holds the reader of rule files to its bounds: no directive begins
+// outside the file, and everything that is not a comment is kept.
+func FuzzSplit(f *testing.F) {
+	f.Add("SecRule ARGS \"@rx a\" \\\n  \"id:1,deny\"\n# c\nSecMarker A")
+	f.Add("SecDataset a `\nb\n`\nSecAction \"id:1\"\\")
+	f.Fuzz(func(t *testing.T, src string) {
+		directives, _ := split("f", src)
+		lines := strings.Count(src, "\n") + 1
+		for _, d := range directives {
+			if d.line < 1 || d.line > lines {
+				t.Fatalf("a directive in line %d of %d", d.line, lines)
+			}
+			if d.raw == "" {
+				t.Fatal("an empty directive")
+			}
+			check(d)
+		}
+	})
+}

@@ -1,0 +1,310 @@
+package waf
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+)
+
+const (
+	// maxPartHead is how large the header fields of one part may be.
+	maxPartHead = 16 << 10
+	// maxParts is how many parts a body may have.
+	maxParts = maxArguments
+	// fileSample is how much of a file is kept for rules to look at.
+	fileSample = 512
+	// maxEpilogue is how many bytes of line ends may follow the last boundary.
+	maxEpilogue = 4
+)
+
+// errManyParts says that a body has more than maxParts parts.
+var errManyParts = errors.New("too many parts")
+
+// A formReader takes a multipart/form-data body (RFC 7578, RFC 2046 section
+// 5.1.1) apart as it streams by. It keeps fields, part headers and file names;
+// of a file's content it keeps the first bytes and the length. It is strict:
+// line ends are CRLF, nothing stands before the first or after the last
+// boundary, nothing follows a boundary on its line, and every part says what
+// it is. What it does not accept is a defect, and it reads on where it can, so
+// that rules judge what is there all the same.
+type formReader struct {
+	delimiter []byte // CRLF, two dashes, boundary
+	state     formState
+	matched   int    // bytes of the delimiter that were seen
+	line      []byte // what is being collected: two bytes after a boundary, or a part's head
+	parts     []formPart
+	content   int64 // bytes of files
+	total     int64 // bytes in all
+	epilogue  int
+	defect    error // the first
+}
+
+type formState uint8
+
+const (
+	formStart formState = iota // before the first boundary
+	formAfter                  // right after a boundary
+	formHead                   // in the header fields of a part
+	formBody                   // in the content of a part
+	formEnd                    // after the last boundary
+	formLost                   // beyond repair; nothing more is read
+)
+
+// newFormReader takes the boundary from the Content-Type.
+func newFormReader(contentType string) (*formReader, error) {
+	boundary, err := boundaryOf(contentType)
+	if err != nil {
+		return nil, err
+	}
+	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2}, nil
+}
+
+// boundaryOf reads the one boundary parameter of a Content-Type.
+func boundaryOf(contentType string) (string, error) {
+	if essence(contentType) != "multipart/form-data" {
+		return "", errors.New("not multipart/form-data")
+	}
+	_, rest, _ := strings.Cut(contentType, ";")
+	boundary, found := "", false
+	err := parameters(rest, func(name, value string, _ bool) error {
+		name = strings.ToLower(name)
+		if strings.HasPrefix(name, "boundary*") {
+			return errors.New("an encoded boundary, which not everybody decodes")
+		}
+		if name != "boundary" {
+			return nil
+		}
+		if found {
+			return errors.New("two boundaries")
+		}
+		boundary, found = value, true
+		return nil
+	})
+	if err != nil {
+		return "", err
+	}
+	if len(boundary) == 0 || len(boundary) > 70 || strings.HasSuffix(boundary, " ") {
+		return "", errors.New("no boundary of 1 to 70 characters")
+	}
+	for i := range len(boundary) {
+		if c := boundary[i]; !alphanumeric(c) && !strings.ContainsRune("'()+_,-./:=? ", rune(c)) {
+			return "", fmt.Errorf("the character %q in the boundary", c)
+		}
+	}
+	return boundary, nil
+}
+
+// alphanumeric reports whether c is an ASCII letter or digit.
+func alphanumeric(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// held is how many bytes must be held to be judged: all that is not the
+// content of a file.
+func (f *formReader) held() int64 { return f.total - f.content }
+
+// inFile reports whether the next byte belongs to a file, so that the body
+// cannot be complete.
+func (f *formReader) inFile() bool {
+	return f.state == formBody && f.parts[len(f.parts)-1].file()
+}
+
+// flaw keeps the first defect.
+func (f *formReader) flaw(err error) {
+	if f.defect == nil && err != nil {
+		f.defect = fmt.Errorf("multipart at byte %d: %w", f.total, err)
+	}
+}
+
+// lose gives up on the rest of the body.
+func (f *formReader) lose(err error) {
+	f.flaw(err)
+	f.state = formLost
+}
+
+// feed reads the next bytes of the body.
+func (f *formReader) feed(b []byte) {
+	for len(b) > 0 {
+		n := 0
+		switch f.state {
+		case formStart:
+			n = f.start(b)
+		case formAfter:
+			n = f.after(b)
+		case formHead:
+			n = f.head(b)
+		case formBody:
+			n = f.body(b)
+		case formEnd:
+			n = f.end(b)
+		case formLost:
+			n = len(b)
+		}
+		f.total += int64(n)
+		b = b[n:]
+	}
+}
+
+// finish is told that the body ended, and returns the first defect.
+func (f *formReader) finish() error {
+	if f.state != formEnd || f.epilogue%2 != 0 {
+		f.lose(errors.New("the body ends before its last boundary, or in the middle of a line end"))
+	}
+	return f.defect
+}
+
+// start reads the first boundary, which may have its own CRLF before it.
+func (f *formReader) start(b []byte) int {
+	if f.total == 0 && b[0] == '\r' {
+		f.matched = 0
+	}
+	if b[0] != f.delimiter[f.matched] {
+		f.lose(errors.New("something before the first boundary"))
+		return len(b)
+	}
+	if f.matched++; f.matched == len(f.delimiter) {
+		f.state, f.line = formAfter, f.line[:0]
+	}
+	return 1
+}
+
+// after reads the two bytes that tell whether another part follows.
+func (f *formReader) after(b []byte) int {
+	f.line = append(f.line, b[0])
+	if len(f.line) < 2 {
+		return 1
+	}
+	switch string(f.line) {
+	case "\r\n":
+		if len(f.parts) == maxParts {
+			f.lose(errManyParts)
+			break
+		}
+		f.state = formHead
+		f.parts = append(f.parts, formPart{})
+	case "--":
+		f.state = formEnd
+	default:
+		f.lose(errors.New("something after a boundary on its line"))
+	}
+	f.line = f.line[:0]
+	return 1
+}
+
+// head collects the header fields of a part up to the empty line.
+func (f *formReader) head(b []byte) int {
+	n := bytes.IndexByte(b, '\n') + 1
+	if n == 0 {
+		n = len(b)
+	}
+	f.line = append(f.line, b[:n]...)
+	switch {
+	case bytes.HasSuffix(f.line, []byte("\r\n\r\n")) || string(f.line) == "\r\n":
+		f.flaw(f.parts[len(f.parts)-1].read(string(f.line)))
+		f.line = f.line[:0]
+		f.state, f.matched = formBody, 0
+	case len(f.line) > maxPartHead:
+		f.lose(fmt.Errorf("more than %d bytes of part headers", maxPartHead))
+	}
+	return n
+}
+
+// body reads content up to the next boundary. A boundary begins with CR, and
+// holds no other, so that a mismatch is content and the search goes on with
+// the byte that did not match.
+func (f *formReader) body(b []byte) int {
+	if f.matched == 0 {
+		n := bytes.IndexByte(b, '\r')
+		if n < 0 {
+			n = len(b)
+		} else {
+			f.matched = 1
+			f.data(b[:n])
+			return n + 1
+		}
+		f.data(b[:n])
+		return n
+	}
+	if b[0] != f.delimiter[f.matched] {
+		f.data(f.delimiter[:f.matched])
+		f.matched = 0
+		return 0
+	}
+	if f.matched++; f.matched == len(f.delimiter) {
+		f.state, f.line = formAfter, f.line[:0]
+	}
+	return 1
+}
+
+// data takes content of the part.
+func (f *formReader) data(b []byte) {
+	p := &f.parts[len(f.parts)-1]
+	p.size += int64(len(b))
+	if p.file() {
+		f.content += int64(len(b))
+		b = b[:min(len(b), fileSample-len(p.data))]
+	}
+	p.data = append(p.data, b...)
+}
+
+// end reads what follows the last boundary: nothing but line ends.
+func (f *formReader) end(b []byte) int {
+	if f.epilogue == maxEpilogue || b[0] != "\r\n"[f.epilogue%2] {
+		f.lose(errors.New("something after the last boundary"))
+	}
+	f.epilogue++
+	return 1
+}
+
+// tell hands everything that was taken out of the body to the engine, in the
+// variables that its own reader fills.
+func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
+	var combined int64
+	for i := range f.parts {
+		p := &f.parts[i]
+		for _, h := range p.headers {
+			vars.MultipartPartHeaders().Add(own(p.name), h)
+		}
+		names := []string{p.name}
+		if p.rawName != p.name {
+			names = append(names, p.rawName)
+		}
+		for _, name := range names {
+			vars.MultipartName().Add(own(name), name)
+		}
+		if p.duplicate {
+			put(vars.MultipartDuplicatePartHeader(), "1")
+		}
+		if p.quoted {
+			put(vars.MultipartInvalidQuoting(), "1")
+		}
+		if p.extended {
+			vars.MultipartFilenameCharset().Add(own(p.name), p.charset)
+			vars.MultipartFilenameLanguage().Add(own(p.name), p.lang)
+		}
+		combined += p.size
+		if !p.file() {
+			for _, name := range names {
+				to.add(own(name), view(p.data))
+			}
+			continue
+		}
+		for n, filename := range [...]string{p.filename, p.other} {
+			if filename == "" || n == 1 && filename == p.filename {
+				continue
+			}
+			vars.MultipartFilename().Add(own(p.name), filename)
+			vars.Files().Add(own(""), filename)
+			vars.FilesSizes().SetIndex(own(filename), 0, strconv.FormatInt(p.size, 10))
+		}
+		for _, name := range names {
+			vars.FilesNames().Add(own(""), name)
+		}
+		vars.FilesTmpContent().Add(own(p.name), view(p.data))
+	}
+	put(vars.FilesCombinedSize(), strconv.FormatInt(combined, 10))
+}

@@ -1,0 +1,291 @@
+package waf
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"mime/multipart"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/corazawaf/coraza/v3"
+)
+
+// variables are those of an empty transaction, to parse into.
+func variables(tb testing.TB) state {
+	tb.Helper()
+	w, err := coraza.NewWAF(coraza.NewWAFConfig())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return w.NewTransaction().(state)
+}
+
+// arguments are the ARGS_POST of a transaction, sorted.
+func arguments(tx state) []string {
+	var all []string
+	for _, m := range tx.Variables().ArgsPost().FindAll() {
+		all = append(all, m.Key()+"="+m.Value())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// TestReadJSON holds names and values to those of the engine's own reader, but
+// for empty elements, which that one leaves out.
+func TestReadJSON(t *testing.T) {
+	for body, want := range map[string][]string{
+		`{"a":{"b":"c"},"d":[1,{"e":null}],"f":true}`: {"json.a.b=c", "json.d.0=1", "json.d.1.e=", "json.d=2", "json.f=true"},
+		`[]`:                                    nil,
+		`{}`:                                    nil,
+		` "x" `:                                 {"json.0=x", "json=1"},
+		`-1.5e+3`:                               {"json.0=-1.5e+3", "json=1"},
+		`[[1],[]]`:                              {"json.0.0=1", "json.0=1", "json.1=", "json=2"},
+		`{"\u0061\n":"\ud83d\ude00\ud800\"\/"}`: {"json.a\n=😀\ufffd\"/"},
+		`{"":1}`:                                {"json.=1"},
+	} {
+		tx := variables(t)
+		to := sink{vars: tx.Variables()}
+		if err := readJSON(body, &to); err != nil {
+			t.Errorf("readJSON(%s): %v", body, err)
+		}
+		if got := arguments(tx); !reflect.DeepEqual(got, want) {
+			t.Errorf("readJSON(%s) = %q, want %q", body, got, want)
+		}
+	}
+}
+
+// FuzzJSON holds the strict reader to the standard library's: what it accepts
+// is valid, and what is valid it accepts, but for its bounds and duplicates.
+func FuzzJSON(f *testing.F) {
+	for _, s := range []string{`{"a":[1,2.5e-3,null,true],"b":"\u00e9\\"}`, `[`, `"\ud800\udc00"`, `{"a":1,"a":2}`, "[\"\x00\"]", `01`, `[-]`, `[1.]`, `{"a" : {} , "b":[ ]}`, `tru`, `"a`} {
+		f.Add(s)
+	}
+	tx := variables(f)
+	f.Fuzz(func(t *testing.T, body string) {
+		to := sink{vars: tx.Variables()}
+		err := readJSON(body, &to)
+		for _, m := range tx.Variables().ArgsPost().FindAll() {
+			tx.Variables().ArgsPost().Remove(m.Key())
+		}
+		valid := json.Valid([]byte(body))
+		bounds := to.full || err != nil && (errors.Is(err, errDuplicate) || strings.Contains(err.Error(), "nested deeper") || strings.Contains(err.Error(), "many times larger"))
+		if !bounds && (err == nil) != valid {
+			t.Errorf("readJSON(%q) = %v, valid: %v", body, err, valid)
+		}
+		if errors.Is(err, errCut) && valid {
+			t.Errorf("readJSON(%q) = %v, want no cut in a valid text", body, err)
+		}
+	})
+}
+
+// TestPairs holds the reader of forms to its leniency.
+func TestPairs(t *testing.T) {
+	for form, want := range map[string][]string{
+		"a=1&b=2":             {"a=1", "b=2"},
+		"a=1&a=2&a[]=3":       {"a=1", "a=2", "a[]=3"},
+		"&&a&=b&c=&":          {"=b", "a=", "c="},
+		"a+b=%41%zz%4&c=1%":   {"a b=A%zz%4", "c=1%"},
+		"a=b=c;d=e":           {"a=b=c;d=e"},
+		"%61=1&%3d=%26&x=%00": {"==&", "a=1", "x=\x00"},
+	} {
+		tx := variables(t)
+		readForm(form, &sink{vars: tx.Variables()})
+		if got := arguments(tx); !reflect.DeepEqual(got, want) {
+			t.Errorf("readForm(%q) = %q, want %q", form, got, want)
+		}
+		if got := tx.Variables().RequestBody().Get(); got != form {
+			t.Errorf("REQUEST_BODY = %q, want %q", got, form)
+		}
+	}
+}
+
+// FuzzUnescape agrees with the standard library wherever that decodes at all.
+func FuzzUnescape(f *testing.F) {
+	f.Add("a+b%20%41")
+	f.Add("%")
+	f.Fuzz(func(t *testing.T, s string) {
+		got := unescape(s)
+		if want, err := url.QueryUnescape(s); err == nil && got != want {
+			t.Errorf("unescape(%q) = %q, want %q", s, got, want)
+		}
+	})
+}
+
+// TestCookies holds the reader of cookies to what applications make of them.
+func TestCookies(t *testing.T) {
+	for value, want := range map[string][]string{
+		"a=1; b=2":       {"a=1", "b=2"},
+		" a = 1 ;;b":     {"a=1", "b="},
+		"a=1=2; =x; = ;": {"a=1=2", "=x"},
+		"a\v=\tx\x7f":    {"a=x"},
+		`a="1;2"`:        {`a="1`, `2"=`},
+	} {
+		var got []string
+		cookies(value, func(name, value string) { got = append(got, name+"="+value) })
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("cookies(%q) = %q, want %q", value, got, want)
+		}
+	}
+}
+
+// TestFormReader holds the strict reader of multipart bodies to its grammar.
+func TestFormReader(t *testing.T) {
+	const crlf = "\r\n"
+	disposition := func(params string) string {
+		return "--b" + crlf + "Content-Disposition: form-data; " + params + crlf + crlf + "v" + crlf + "--b--" + crlf
+	}
+	for _, tc := range []struct{ rule, body, defect, name, file, other string }{
+		{"a field", disposition(`name="a"`), "", "a", "", ""},
+		{"a token as name", disposition(`name=a`), "", "a", "", ""},
+		{"a file", disposition(`name="a"; filename="b.txt"`), "", "a", "b.txt", ""},
+		{"no file chosen", disposition(`name="a"; filename=""`), "", "a", "", ""},
+		{"a line end before the first boundary", crlf + disposition(`name="a"`), "", "a", "", ""},
+		{"no line end after the last boundary", strings.TrimSuffix(disposition(`name="a"`), crlf), "", "a", "", ""},
+		{"a semicolon in quotes", disposition(`name="a;b"; filename="c;d"`), "", "a;b", "c;d", ""},
+		{"an escaped quote: both readings", disposition(`name="a"; filename="b\".php"`), "", "a", `b".php`, `b\".php`},
+		{"a Windows path: both readings", disposition(`name="a"; filename="C:\dir\b.txt"`), "", "a", `C:dirb.txt`, `C:\dir\b.txt`},
+		{"filename*", disposition(`name="a"; filename*=UTF-8''b%2Ephp`), "", "a", "b.php", ""},
+		{"filename* and filename: both readings", disposition(`name="a"; filename="c.txt"; filename*=utf-8'en'b.php`), "", "a", "b.php", "c.txt"},
+		{"filename* of another charset", disposition(`name="a"; filename*=iso-8859-1''b%2ephp`), "", "a", "b.php", ""},
+		{"filename* in quotes", disposition(`name="a"; filename*="utf-8''b.php"`), "in quotes", "a", "b.php", ""},
+		{"a malformed filename*", disposition(`name="a"; filename="c"; filename*=b.php`), "malformed filename*", "a", "c", ""},
+		{"a name in pieces", disposition(`name="a"; filename*0="b"; filename*1=".php"`), "several pieces", "a", "", ""},
+		{"two file names", disposition(`name="a"; filename="b.txt"; filename="c.php"`), "appears twice", "a", "b.txt", "c.php"},
+		{"two names", disposition(`name="a"; name="b"`), "appears twice", "a", "", ""},
+		{"no name", disposition(`filename="b"`), "without a name", "", "b", ""},
+		{"not form-data", "--b" + crlf + "Content-Disposition: attachment; name=a" + crlf + crlf + "v" + crlf + "--b--", "not form-data", "a", "", ""},
+		{"no disposition", "--b" + crlf + "X-A: 1" + crlf + crlf + "v" + crlf + "--b--", "without Content-Disposition", "", "", ""},
+		{"no headers", "--b" + crlf + crlf + "v" + crlf + "--b--", "without Content-Disposition", "", "", ""},
+		{"a quote that is not closed", disposition(`name="a`), "not closed", "", "", ""},
+		{"something after a quoted value", disposition(`name="a"b`), "malformed parameter", "", "", ""},
+		{"a header twice", "--b" + crlf + "Content-Disposition: form-data; name=a" + crlf + "content-disposition: form-data; name=b" + crlf + crlf + "v" + crlf + "--b--", "twice", "b", "", ""},
+		{"a folded header", "--b" + crlf + "Content-Disposition: form-data; name=a;" + crlf + " filename=b.php" + crlf + crlf + "v" + crlf + "--b--", "continued", "a", "", ""},
+		{"a space before the colon", "--b" + crlf + "Content-Disposition : form-data; name=a" + crlf + crlf + "v" + crlf + "--b--", "valid name", "", "", ""},
+		{"a lone LF", strings.ReplaceAll(disposition(`name="a"`), crlf, "\n"), "after a boundary", "", "", ""},
+		{"something before the first boundary", "x" + disposition(`name="a"`), "before the first boundary", "", "", ""},
+		{"something after the last boundary", disposition(`name="a"`) + "--b", "after the last boundary", "a", "", ""},
+		{"white space after a boundary", strings.Replace(disposition(`name="a"`), "--b", "--b ", 1), "after a boundary", "", "", ""},
+		{"no end", "--b" + crlf + "Content-Disposition: form-data; name=a" + crlf + crlf + "v", "before its last boundary", "a", "", ""},
+		{"an endless header", "--b" + crlf + "X: " + strings.Repeat("a", maxPartHead), "bytes of part headers", "", "", ""},
+	} {
+		for _, cut := range []int{len(tc.body), 1, 3, 7} {
+			f, err := newFormReader("multipart/form-data; boundary=b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := 0; i < len(tc.body); i += cut {
+				f.feed([]byte(tc.body[i:min(i+cut, len(tc.body))]))
+			}
+			err = f.finish()
+			if (err == nil) != (tc.defect == "") || err != nil && !strings.Contains(err.Error(), tc.defect) {
+				t.Errorf("%s, %d bytes at a time: %v, want %q", tc.rule, cut, err, tc.defect)
+			}
+			var p formPart
+			if len(f.parts) > 0 {
+				p = f.parts[len(f.parts)-1]
+			}
+			if p.name != tc.name || p.filename != tc.file || p.other != tc.other {
+				t.Errorf("%s: name %q, file %q, other %q, want %q, %q, %q", tc.rule, p.name, p.filename, p.other, tc.name, tc.file, tc.other)
+			}
+		}
+	}
+	for contentType, valid := range map[string]bool{
+		"multipart/form-data; boundary=b": true, `Multipart/Form-Data; charset=utf-8; boundary="b c"`: true, "multipart/form-data;boundary=----WebKitFormBoundaryABC": true,
+		"multipart/form-data": false, "multipart/form-data; boundary=": false, "multipart/form-data; boundary=b; boundary=c": false,
+		"multipart/form-data; boundary=b\"": false, `multipart/form-data; boundary="b `: false, `multipart/form-data; boundary="b "`: false,
+		"multipart/form-data; boundary=" + strings.Repeat("b", 71): false, `multipart/form-data; boundary="b@"`: false, "multipart/form-datax; boundary=b": false,
+		"multipart/form-data; boundary=b; boundary*=utf-8''c": false,
+	} {
+		if _, err := newFormReader(contentType); (err == nil) != valid {
+			t.Errorf("newFormReader(%q): %v, want valid: %v", contentType, err, valid)
+		}
+	}
+}
+
+// FuzzFormReader compares with the standard library's reader: what the strict
+// reader accepts, both understand alike, however the bytes are cut.
+func FuzzFormReader(f *testing.F) {
+	f.Add("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nv\r\n--b--\r\n", 3)
+	f.Add("--b\r\nContent-Disposition: form-data; name=a; filename=\"f\"\r\nContent-Type: text/plain\r\n\r\n\r\n-\r\n--\r\n--b\r\nContent-Disposition: form-data; name=c\r\n\r\n\r\n--b--", 1)
+	f.Fuzz(func(t *testing.T, body string, cut int) {
+		whole, _ := newFormReader("multipart/form-data; boundary=b")
+		whole.feed([]byte(body))
+		err := whole.finish()
+		if cut > 0 {
+			parts, _ := newFormReader("multipart/form-data; boundary=b")
+			for i := 0; i < len(body); i += cut {
+				parts.feed([]byte(body[i:min(i+cut, len(body))]))
+			}
+			if again := parts.finish(); (again == nil) != (err == nil) || err == nil && !reflect.DeepEqual(parts.parts, whole.parts) {
+				t.Fatalf("%q: whole %v, in pieces of %d %v", body, err, cut, again)
+			}
+		}
+		if err != nil {
+			return
+		}
+		r := multipart.NewReader(strings.NewReader(body), "b")
+		for i := range whole.parts {
+			p, err := r.NextRawPart()
+			if err != nil {
+				t.Fatalf("%q: part %d: %v", body, i, err)
+			}
+			content, err := io.ReadAll(p)
+			if err != nil {
+				t.Fatalf("%q: part %d: %v", body, i, err)
+			}
+			mine := whole.parts[i]
+			if int64(len(content)) != mine.size || !mine.file() && string(content) != string(mine.data) {
+				t.Fatalf("%q: part %d holds %q, want %q", body, i, mine.data, content)
+			}
+			if name := p.FormName(); name != "" && name != mine.name && !strings.ContainsAny(body, "\\*") {
+				t.Fatalf("%q: part %d is %q, want %q", body, i, mine.name, name)
+			}
+		}
+		if _, err := r.NextRawPart(); err != io.EOF {
+			t.Fatalf("%q: one more part: %v", body, err)
+		}
+	})
+}
+
+// TestReadXML hands on text, attributes and declarations, and bounds how many
+// values the rules see without hiding any.
+func TestReadXML(t *testing.T) {
+	body := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]><a b="c"><![CDATA[<d>]]>e&amp;<!-- no --></a>`
+	tx := variables(t)
+	if err := readXML(body, tx.Variables()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{`<!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]>`, "<d>", "e&"}
+	if got := tx.Variables().RequestXML().Get("/*"); !reflect.DeepEqual(got, want) {
+		t.Errorf("XML:/* = %q, want %q", got, want)
+	}
+	if got := tx.Variables().RequestXML().Get("//@*"); !reflect.DeepEqual(got, []string{"c"}) {
+		t.Errorf("XML://@* = %q, want [c]", got)
+	}
+	tx = variables(t)
+	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", tx.Variables()); err != nil {
+		t.Fatal(err)
+	}
+	if got := tx.Variables().RequestXML().Get("/*"); len(got) != maxArguments || !strings.Contains(got[maxArguments-1], "evil") {
+		t.Errorf("%d values, the last of %d bytes, want %d and the rest in the last", len(got), len(got[len(got)-1]), maxArguments)
+	}
+	for _, small := range []int{1, 2, 5} {
+		in := &latin1{r: strings.NewReader("a\xe9\xffz")}
+		var out []byte
+		buf := make([]byte, small)
+		for {
+			n, err := in.Read(buf)
+			out = append(out, buf[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if string(out) != "aéÿz" {
+			t.Errorf("latin1, %d bytes at a time: %q", small, out)
+		}
+	}
+}

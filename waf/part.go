@@ -1,0 +1,219 @@
+package waf
+
+import (
+	"errors"
+	"strings"
+)
+
+// A formPart is one part: a field, or a file.
+type formPart struct {
+	headers []string // as received
+	name    string
+	rawName string // with its escapes left in; the same unless there are any
+	// filename is what most applications take; other is what those take that
+	// decide differently between the forms of the parameter.
+	filename, other string
+	extended        bool // there was a filename*
+	charset, lang   string
+	duplicate       bool // a header or parameter appears twice
+	quoted          bool // filename* in quotes
+	data            []byte
+	size            int64
+}
+
+// file reports whether the part is a file. A part with an empty file name, as
+// browsers send it where no file was chosen, is judged like a field.
+func (p *formPart) file() bool { return p.filename != "" || p.other != "" }
+
+// read takes the header fields of a part apart.
+func (p *formPart) read(head string) error {
+	var flaw error
+	note := func(err error) {
+		if flaw == nil {
+			flaw = err
+		}
+	}
+	seen := map[string]bool{}
+	for line := range strings.SplitSeq(strings.TrimSuffix(head, "\r\n"), "\r\n") {
+		if line == "" {
+			continue
+		}
+		name, value, colon := strings.Cut(line, ":")
+		value = strings.Trim(value, " \t")
+		p.headers = append(p.headers, name+": "+value)
+		switch {
+		case line[0] == ' ' || line[0] == '\t':
+			note(errors.New("a part header that is continued on the next line"))
+			continue
+		case !colon || !token(name):
+			note(errors.New("a part header without a valid name"))
+			continue
+		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }):
+			note(errors.New("a control in a part header"))
+		}
+		name = strings.ToLower(name)
+		if seen[name] {
+			p.duplicate = true
+			note(errors.New("a part header that appears twice"))
+		}
+		seen[name] = true
+		if name == "content-disposition" {
+			note(p.disposition(value))
+		}
+	}
+	if !seen["content-disposition"] {
+		note(errors.New("a part without Content-Disposition"))
+	}
+	return flaw
+}
+
+// token reports whether s is a token (RFC 9110 section 5.6.2).
+func token(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !alphanumeric(c) && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// disposition reads the Content-Disposition of a part (RFC 7578 section 4.2).
+func (p *formPart) disposition(value string) error {
+	kind, rest, _ := strings.Cut(value, ";")
+	var flaw error
+	if !strings.EqualFold(strings.TrimSpace(kind), "form-data") {
+		flaw = errors.New("a part that is not form-data")
+	}
+	seen := map[string]bool{}
+	star := ""
+	err := parameters(rest, func(name, value string, quoted bool) error {
+		name = strings.ToLower(name)
+		if seen[name] {
+			p.duplicate = true
+			flaw = errors.New("a parameter of a part that appears twice")
+			// The first is kept where it is, the second is shown too.
+			if name == "filename" {
+				p.other = value
+			}
+			return nil
+		}
+		seen[name] = true
+		switch name {
+		case "name":
+			p.name = value
+		case "filename":
+			p.filename = value
+		case "filename*":
+			star, p.quoted = value, quoted
+		default:
+			if strings.HasPrefix(name, "filename*") || strings.HasPrefix(name, "name*") {
+				flaw = errors.New("a parameter of a part in several pieces, or encoded")
+			}
+		}
+		return nil
+	})
+	if err == nil && !seen["name"] {
+		err = errors.New("a part without a name")
+	}
+	if seen["filename*"] {
+		err = errors.Join(err, p.extend(star))
+	}
+	// A backslash is an escape to some applications and a part of the name to
+	// others, such as those that know old Windows browsers: both get judged.
+	if raw := p.filename; p.other == "" && strings.Contains(raw, `\`) {
+		p.filename, p.other = unescapeQuoted(raw), raw
+	}
+	p.rawName, p.name = p.name, unescapeQuoted(p.name)
+	if flaw != nil {
+		return flaw
+	}
+	return err
+}
+
+// extend reads a filename* (RFC 8187 section 3.2): charset, language, and the
+// percent-encoded name. RFC 7578 section 4.2 forbids it in forms, some clients
+// send it, and applications differ in whether they prefer it.
+func (p *formPart) extend(star string) error {
+	pieces := strings.SplitN(star, "'", 3)
+	if len(pieces) != 3 {
+		return errors.New("a malformed filename*")
+	}
+	name := percentDecoded(pieces[2])
+	p.charset, p.lang, p.extended = pieces[0], pieces[1], true
+	if p.filename != "" && p.filename != name {
+		p.other = p.filename
+	}
+	p.filename = name
+	if p.quoted {
+		return errors.New("a filename* in quotes")
+	}
+	return nil
+}
+
+// percentDecoded decodes %XX and leaves everything else as it is.
+func percentDecoded(s string) string {
+	return unescape(strings.ReplaceAll(s, "+", "%2B"))
+}
+
+// unescapeQuoted resolves the escapes of a quoted string (RFC 9110 section
+// 5.6.4).
+func unescapeQuoted(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+// parameters calls f with every parameter of a field (RFC 9110 section 5.6.6),
+// the quotes removed and the escapes left in.
+func parameters(s string, f func(name, value string, quoted bool) error) error {
+	for {
+		s = strings.TrimLeft(s, " \t")
+		if s == "" {
+			return nil
+		}
+		if s[0] == ';' {
+			s = s[1:]
+			continue
+		}
+		name, rest, found := strings.Cut(s, "=")
+		if !found || !token(name) {
+			return errors.New("a malformed parameter")
+		}
+		value, quoted := "", strings.HasPrefix(rest, `"`)
+		if quoted {
+			end := 1
+			for ; end < len(rest) && rest[end] != '"'; end++ {
+				if rest[end] == '\\' {
+					end++
+				}
+			}
+			if end >= len(rest) {
+				return errors.New("a quote that is not closed")
+			}
+			value, s = rest[1:end], strings.TrimLeft(rest[end+1:], " \t")
+		} else {
+			end := strings.IndexByte(rest, ';')
+			if end < 0 {
+				end = len(rest)
+			}
+			value, s = strings.TrimRight(rest[:end], " \t"), rest[end:]
+			if value == "" || strings.ContainsAny(value, " \t\"") {
+				return errors.New("a malformed parameter")
+			}
+		}
+		if s != "" && s[0] != ';' {
+			return errors.New("a malformed parameter")
+		}
+		if err := f(name, value, quoted); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,137 @@
+package waf
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"sallyport/internal/gate"
+)
+
+// Response judges the answer of the backend (phases 3 and 4), before any of it
+// has gone to the client. It holds as much of the body as the policy asks for
+// and replaces it by one that reads the same bytes. When the request's body is
+// still streaming, what was seen of it is judged first. A verdict on the
+// request that could not be given before is given here.
+func (t *Transaction) Response(resp *http.Response) gate.Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tx == nil {
+		return gate.Passes(gate.StageWAF)
+	}
+	if !t.verdict.Passed() {
+		return t.verdict
+	}
+	t.protect(t.judgeEarly)
+	if !t.verdict.Passed() {
+		return t.verdict
+	}
+	request := t.verdict
+	t.verdict = gate.Passes(gate.StageWAF)
+	t.protect(func() { t.response(resp) })
+	switch answer := t.verdict; {
+	case answer.Action != gate.Pass:
+		return answer
+	case request.Action != gate.Pass && !t.told:
+		t.verdict = request
+		return request
+	default:
+		t.verdict = request
+		return answer
+	}
+}
+
+func (t *Transaction) response(resp *http.Response) {
+	for name, values := range resp.Header {
+		for _, value := range values {
+			t.tx.AddResponseHeader(own(name), value)
+		}
+	}
+	if t.phase(3, func() error { t.tx.ProcessResponseHeaders(resp.StatusCode, resp.Proto); return nil }) {
+		return
+	}
+	if t.holdResponse(resp) {
+		return
+	}
+	t.phase(4, func() error { _, err := t.tx.ProcessResponseBody(); return err })
+}
+
+// holdResponse hands the body of the response to the engine, if it is one to
+// be judged. It reports whether the response ends here.
+func (t *Transaction) holdResponse(resp *http.Response) bool {
+	if noBody(resp.Body) || resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols || t.req.Head.Method == http.MethodHead {
+		return false
+	}
+	if !t.judgesBody(resp) {
+		t.responseInspected = "none"
+		return false
+	}
+	limit := t.policy.ResponseLimit
+	held, more, err := readUpTo(t.req.HTTP.Context(), &t.lease, resp.Body, limit, resp.ContentLength)
+	if errors.Is(err, errMemory) {
+		t.unread(err)
+		return true
+	}
+	body := resp.Body
+	resp.Body = restored(held, more, body)
+	if err != nil {
+		// The backend broke off. What came is judged, and the reader learns
+		// of the break where it happened.
+		resp.Body = restored(held, true, struct {
+			io.Reader
+			io.Closer
+		}{failing{err}, body})
+	}
+	t.responseInspected = "full"
+	if more || err != nil {
+		t.responseInspected = "head"
+		held = held[:min(int64(len(held)), limit)]
+		put(t.tx.Variables().OutboundDataError(), "1")
+	}
+	put(t.tx.Variables().ResponseBody(), view(held))
+	put(t.tx.Variables().ResponseContentLength(), strconv.Itoa(len(held)))
+	return false
+}
+
+// judgesBody decides from the response itself whether its body is held: by
+// policy, and only text that comes as a whole. Streams, calls, ranges and
+// downloads are never held.
+func (t *Transaction) judgesBody(resp *http.Response) bool {
+	switch t.policy.ResponseBody {
+	case "all":
+	case "errors":
+		if resp.StatusCode < 400 {
+			return false
+		}
+	default:
+		return false
+	}
+	h := resp.Header
+	if resp.StatusCode == http.StatusPartialContent || h.Get("Content-Range") != "" {
+		return false
+	}
+	for _, disposition := range h.Values("Content-Disposition") {
+		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(disposition)), "attachment") {
+			return false
+		}
+	}
+	for _, coding := range h.Values("Content-Encoding") {
+		if encoded(coding) {
+			return false
+		}
+	}
+	e := essence(h.Get("Content-Type"))
+	if e == "text/event-stream" {
+		return false
+	}
+	kind, _ := typeKind(e)
+	return strings.HasPrefix(e, "text/") || kind == kindJSON || kind == kindXML
+}
+
+// failing is a reader that has nothing but its error.
+type failing struct{ err error }
+
+// Read returns the error.
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

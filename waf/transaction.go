@@ -1,0 +1,358 @@
+package waf
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"sync"
+
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	"github.com/corazawaf/coraza/v3/types"
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+)
+
+// state is what the engine's transactions can do: what their interface says,
+// and access to the variables, which only the interface of plugins offers.
+type state interface {
+	types.Transaction
+	plugintypes.TransactionState
+}
+
+// A Transaction judges one request and its response. It is used by the
+// goroutine that serves the request; the body that it leaves in the request
+// may be read by another one. It must be closed.
+type Transaction struct {
+	engine *Engine
+	policy *policy
+	req    *gate.Request
+	// fixed is the verdict of a transaction that has no engine: a pass where
+	// the policy is off, a failure where there is none.
+	fixed gate.Verdict
+
+	mu     sync.Mutex
+	tx     state // nil: fixed decides
+	lease  lease
+	broken bool // the engine panicked; it is not touched again
+	closed bool
+	result gate.Inspection
+
+	contentType string // of the first Content-Type field
+	typeClash   bool   // another Content-Type field says something else
+	cookies     int
+	kind        kind
+	judged      bool // phase 2 has run
+
+	verdict gate.Verdict // the first that was not a plain pass
+	seen    int          // matched rules that watch has looked at
+	allowed string       // watch: what an allow action still covers
+	covers  int          // watch: the phase of an allow:phase
+	told    bool         // Request returned the verdict, and it was not a plain pass
+
+	upload            *upload // the body streams and is judged at its end
+	inspected         string
+	responseInspected string
+}
+
+// Request judges the head and, as far as it can be held, the body (phases 1
+// and 2). It replaces the body of the request by one that reads the same
+// bytes. When the body holds files that stream, the verdict on the rest of the
+// body is not known yet: reading the body then ends in a *gate.VerdictError
+// instead of its last bytes, should it be refused.
+func (t *Transaction) Request() gate.Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.tx == nil {
+		return t.fixed
+	}
+	t.protect(t.request)
+	if t.broken && t.upload != nil {
+		t.upload.settleBroken(t.upload.end)
+	}
+	t.told = t.verdict.Action != gate.Pass
+	return t.verdict
+}
+
+func (t *Transaction) request() {
+	t.fill()
+	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > maxArguments {
+		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", maxArguments)) {
+			return
+		}
+	}
+	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
+		return
+	}
+	if !t.settleKind() {
+		return
+	}
+	switch t.kind {
+	case kindNone, kindOpaque:
+	case kindMultipart:
+		t.multipart()
+		return
+	default:
+		t.hold()
+		return
+	}
+	t.judge(nil)
+}
+
+// settleKind decides how the body is judged, now that the rules of phase 1
+// had their say. It reports whether the request goes on.
+func (t *Transaction) settleKind() bool {
+	if t.kind == kindNone {
+		return true
+	}
+	processor := t.tx.Variables().RequestBodyProcessor().Get()
+	kind, known := kinds[processor]
+	if !known {
+		return !t.fail(fmt.Errorf("a rule chose the body processor %.40q, which does not exist", processor))
+	}
+	if kind != kindNone {
+		t.kind = kind
+	}
+	t.inspected = "none" // until it is
+	if t.kind == kindOpaque {
+		return true
+	}
+	if t.typeClash {
+		return !t.find(gate.WAFBodyUnreadable, "Content-Type fields that disagree")
+	}
+	coded := false
+	values(t.req.Head.Fields, "Content-Encoding", func(v string) { coded = coded || encoded(v) })
+	if coded {
+		t.kind = kindOpaque // goes on only where nothing is refused
+		return !t.find(gate.WAFEncoding, "")
+	}
+	return true
+}
+
+// judge runs phase 2 over what was taken out of the body. parse is why the
+// body could not be read to its end; nil when it could.
+func (t *Transaction) judge(parse error) {
+	t.judged = true
+	if parse != nil {
+		vars := t.tx.Variables()
+		put(vars.RequestBodyError(), "1")
+		put(vars.RequestBodyErrorMsg(), vars.RequestBodyProcessor().Get()+": "+parse.Error())
+		put(vars.RequestBodyProcessorError(), "1")
+		put(vars.RequestBodyProcessorErrorMsg(), parse.Error())
+		if t.kind == kindMultipart {
+			put(vars.MultipartStrictError(), "1")
+		}
+	}
+	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
+		return
+	}
+	v := gate.Refusal(gate.WAFBodyUnreadable, t.mode(), parse.Error())
+	if t.policy.PassOnError {
+		v.Action = gate.Observe
+	}
+	t.take(v)
+}
+
+// phase runs one phase and takes its verdict. It reports whether the request
+// ends here.
+func (t *Transaction) phase(n int, run func() error) bool {
+	if err := run(); err != nil {
+		return t.fail(fmt.Errorf("phase %d: %w", n, err))
+	}
+	if it := t.tx.Interruption(); it != nil {
+		return t.take(t.interrupted(decision{rule: it.RuleID, action: it.Action, status: it.Status, target: it.Data}))
+	}
+	if t.mode() == gate.Watch {
+		if d, ok := t.watch(); ok {
+			return t.take(t.interrupted(d))
+		}
+	}
+	return false
+}
+
+// A decision is what a disruptive action decided.
+type decision struct {
+	rule   int
+	action string
+	status int
+	target string
+}
+
+// watch finds the decision that the rules of the last phase would have come
+// to had the engine been allowed to stop: the first deny, drop or redirect
+// that no allow came before. The engine runs on after all of them when it only
+// detects.
+func (t *Transaction) watch() (decision, bool) {
+	matched := t.tx.MatchedRules()
+	defer func() { t.seen = len(matched) }()
+	for _, m := range matched[t.seen:] {
+		r := t.policy.rules.rules[m.Rule().ID()]
+		phase := int(m.Rule().Phase())
+		switch {
+		case t.allowed == "all", t.allowed == "request" && phase < 3, t.allowed == "phase" && phase == t.covers:
+			continue
+		}
+		switch r.decision {
+		case "allow":
+			t.allowed, t.covers = r.target, phase
+			if t.allowed == "" {
+				t.allowed = "all"
+			}
+		case "deny", "drop", "redirect":
+			return decision{rule: m.Rule().ID(), action: r.decision, status: r.status, target: r.target}, true
+		}
+	}
+	return decision{}, false
+}
+
+// interrupted is the verdict that a decision amounts to.
+func (t *Transaction) interrupted(d decision) gate.Verdict {
+	detail := fmt.Sprintf("rule %d", d.rule)
+	switch d.rule {
+	case inboundRule, inboundEarlyRule:
+		return gate.Refusal(gate.WAFInboundScore, t.mode(), fmt.Sprintf("score %d, threshold %d", t.score("inbound"), t.threshold("inbound")))
+	case outboundRule, outboundEarlyRule:
+		return gate.Refusal(gate.WAFOutboundScore, t.mode(), fmt.Sprintf("score %d, threshold %d", t.score("outbound"), t.threshold("outbound")))
+	}
+	if d.action == "redirect" {
+		v := gate.Refusal(gate.WAFRedirect, t.mode(), detail)
+		v.Location = d.target
+		switch d.status {
+		case http.StatusMovedPermanently, http.StatusSeeOther, http.StatusTemporaryRedirect:
+			v.Status = d.status
+		}
+		return v
+	}
+	v := gate.Refusal(gate.WAFRule, t.mode(), detail)
+	switch {
+	case d.action == "drop":
+		v.Close = true
+	case d.status >= 200 && d.status <= 599 && d.status/100 != 3:
+		v.Status = d.status
+	}
+	return v
+}
+
+// score adds up what the matches of one direction came to, at the levels of
+// paranoia that the policy blocks at. The total that the Core Rule Set keeps
+// is not there yet when a rule decides before its scoring.
+func (t *Transaction) score(direction string) int {
+	sum := 0
+	for level := 1; level <= t.policy.Paranoia; level++ {
+		sum += t.number(direction + "_anomaly_score_pl" + strconv.Itoa(level))
+	}
+	return sum
+}
+
+// threshold is the one that applies, which a rule may have changed.
+func (t *Transaction) threshold(direction string) int {
+	if n := t.number(direction + "_anomaly_score_threshold"); n > 0 {
+		return n
+	}
+	if direction == "outbound" {
+		return t.policy.OutboundThreshold
+	}
+	return t.policy.InboundThreshold
+}
+
+// number reads a numeric TX variable; 0 when it is not there.
+func (t *Transaction) number(name string) int {
+	if values := t.tx.Variables().TX().Get(name); len(values) > 0 {
+		n, _ := strconv.Atoi(values[0])
+		return n
+	}
+	return 0
+}
+
+// mode is that of the policy.
+func (t *Transaction) mode() gate.Mode { return t.policy.Mode }
+
+// find takes a refusal of the gateway's own and reports whether the request
+// ends here.
+func (t *Transaction) find(r gate.Reason, detail string) bool {
+	return t.take(gate.Refusal(r, t.mode(), detail))
+}
+
+// fail takes a failure of the engine. By policy it passes, recorded.
+func (t *Transaction) fail(err error) bool {
+	v := gate.Failure(gate.WAFEngine, err)
+	if t.policy.PassOnError {
+		v.Action = gate.Observe
+	}
+	t.engine.log.Error("rule engine failed", zap.String("request", t.req.ID), zap.String("policy", t.policy.name), zap.Error(err))
+	return t.take(v)
+}
+
+// take keeps the first verdict that is not a plain pass, and replaces an
+// observed one by one that ends the request. It reports whether v ends it.
+func (t *Transaction) take(v gate.Verdict) bool {
+	if t.verdict.Action == gate.Pass || t.verdict.Passed() && !v.Passed() {
+		t.verdict = v
+	}
+	return !v.Passed()
+}
+
+// protect runs f and turns a panic of the engine into a failure. The engine's
+// transaction is in an unknown state then and is not used again, nor given
+// back to the pool that it came from.
+func (t *Transaction) protect(f func()) {
+	if t.broken {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			t.broken = true
+			t.engine.log.Error("rule engine panicked", zap.String("request", t.req.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			t.fail(fmt.Errorf("panic: %v", p))
+		}
+	}()
+	f()
+}
+
+// unread is the verdict on a body that could not be read to its end.
+func (t *Transaction) unread(err error) {
+	if ve, ok := errors.AsType[*gate.VerdictError](err); ok {
+		t.take(ve.Verdict)
+		return
+	}
+	if errors.Is(err, errMemory) {
+		v := gate.Failure(gate.WAFMemory, nil)
+		v.Detail = err.Error()
+		t.take(v)
+		return
+	}
+	v := gate.Refusal(gate.HTTPBodyCut, gate.Enforce, "the body could not be read")
+	v.Err = err
+	t.take(v)
+}
+
+// Close ends the transaction: phase 5 runs, memory is given back, and what was
+// seen and found is summed up. It may be called more than once and always
+// returns the same.
+func (t *Transaction) Close() gate.Inspection {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return t.result
+	}
+	t.closed = true
+	if t.tx == nil {
+		return t.result
+	}
+	defer t.lease.release()
+	if t.broken && t.inspected != "" {
+		t.inspected = "none"
+	}
+	t.result.Inspected, t.result.ResponseInspected = t.inspected, t.responseInspected
+	t.protect(func() {
+		t.tx.ProcessLogging()
+		t.summarise()
+		if err := t.tx.Close(); err != nil {
+			t.engine.log.Warn("closing a rule transaction failed", zap.String("request", t.req.ID), zap.Error(err))
+		}
+	})
+	t.tx = nil
+	return t.result
+}

@@ -1,0 +1,215 @@
+package waf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"sallyport/internal/gate"
+)
+
+const (
+	// smallUpload is how much of a body with files is held to be judged before
+	// the backend sees any of it.
+	smallUpload = 64 << 10
+	// uploadChunk is how much is read at a time.
+	uploadChunk = 32 << 10
+)
+
+// errUploadClosed is what reading a body returns after its transaction ended.
+var errUploadClosed = errors.New("the request has ended")
+
+// An upload is a multipart body that streams to the backend while it is taken
+// apart. It passes on nothing but up to the content of a file: while bytes of
+// a file are the last that went out, the body is not complete and no field
+// after the file has been seen by the backend. Everything else is held until
+// more of a file follows, or until the rules have judged all fields and file
+// names; then the end follows, or an error in its place.
+//
+// One goroutine reads it. What it shares with the transaction is guarded by
+// the lock of the transaction; buf, ready and passed belong to the reader.
+type upload struct {
+	t    *Transaction
+	ctx  context.Context
+	src  io.ReadCloser
+	form *formReader
+
+	buf    []byte // read and taken apart, but for ready not to be passed on
+	ready  int    // how much of buf may be passed on
+	passed int    // how much of ready was
+	taken  int64  // memory leased
+	end    error  // what reading ends in, once ready is passed on
+
+	blind   bool  // the rules have judged; the rest passes unseen
+	refused error // ends the reading at once
+	sealed  int64 // bytes outside files that may still come once the answer came early; 0: it did not
+}
+
+// multipart judges a multipart body, holding it as long as it holds no file
+// that is too large for that.
+func (t *Transaction) multipart() {
+	form, err := newFormReader(t.contentType)
+	if err != nil {
+		t.judge(err)
+		return
+	}
+	u := &upload{t: t, ctx: t.req.HTTP.Context(), src: t.req.HTTP.Body, form: form}
+	t.upload, t.inspected, t.req.HTTP.Body = u, "full", u
+	for u.end == nil && !t.judged && t.verdict.Passed() && !(form.inFile() && len(u.buf) >= smallUpload) {
+		chunk, err := u.fetch()
+		u.settle(chunk, err)
+	}
+	if form.total == 0 && t.verdict.Passed() {
+		t.inspected = ""
+	}
+}
+
+// Read passes on what may be passed on. It may be called by another goroutine
+// than the one that serves the request.
+func (u *upload) Read(p []byte) (int, error) {
+	for {
+		if err := u.stopped(); err != nil {
+			return 0, err
+		}
+		if u.passed < u.ready {
+			n := copy(p, u.buf[u.passed:u.ready])
+			u.passed += n
+			return n, nil
+		}
+		if u.end != nil || len(p) == 0 {
+			return 0, u.end
+		}
+		u.buf = append(u.buf[:0], u.buf[u.ready:]...)
+		u.ready, u.passed = 0, 0
+		chunk, err := u.fetch()
+		u.t.mu.Lock()
+		u.t.protect(func() { u.settle(chunk, err) })
+		if u.t.broken {
+			u.settleBroken(err)
+		}
+		u.t.mu.Unlock()
+	}
+}
+
+// Close closes what the upload reads from.
+func (u *upload) Close() error { return u.src.Close() }
+
+// stopped returns why nothing more may be read, at once.
+func (u *upload) stopped() error {
+	u.t.mu.Lock()
+	defer u.t.mu.Unlock()
+	if u.t.closed && u.refused == nil {
+		return errUploadClosed
+	}
+	return u.refused
+}
+
+// fetch reads one more chunk behind buf, within the memory of the process.
+func (u *upload) fetch() ([]byte, error) {
+	need := u.form.held() + int64(len(u.buf)) + uploadChunk
+	if err := u.t.lease.take(u.ctx, need-u.taken); err != nil {
+		return nil, err
+	}
+	u.taken = max(u.taken, need)
+	size := len(u.buf)
+	if cap(u.buf)-size < uploadChunk {
+		u.buf = append(make([]byte, 0, max(2*cap(u.buf), size+uploadChunk)), u.buf...)
+	}
+	n, err := u.src.Read(u.buf[size : size+uploadChunk])
+	u.buf = u.buf[:size+n]
+	return u.buf[size:], err
+}
+
+// settle takes a chunk apart, decides what of buf may be passed on, and has
+// the form judged when all of it was seen. The transaction is locked.
+func (u *upload) settle(chunk []byte, err error) {
+	t := u.t
+	if t.closed {
+		u.end = errUploadClosed
+		return
+	}
+	if !u.blind {
+		u.form.feed(chunk)
+	}
+	switch {
+	case u.blind:
+	case err != nil && err != io.EOF:
+		// Nothing that was withheld goes out: the body stays incomplete.
+		t.unread(err)
+		u.refuse()
+		return
+	case u.sealed > 0:
+		if u.form.held() > u.sealed {
+			u.blind = true // goes on only where nothing is refused
+			t.find(gate.WAFBodyUnreadable, "the backend answered before the body was complete, and more parts followed")
+		}
+	case u.form.held() > t.policy.Inspect && !t.policy.OverHead && t.tooLarge():
+		u.refuse()
+		return
+	case u.form.held() > t.policy.Inspect:
+		t.inspected, u.blind = "head", true
+		put(t.tx.Variables().InboundDataError(), "1")
+		t.judgeForm(nil)
+	case u.form.state == formLost:
+		t.inspected, u.blind = "head", true
+		t.judgeForm(u.form.defect)
+	case err == io.EOF && u.form.total > 0:
+		t.judgeForm(u.form.finish())
+	case err == io.EOF:
+		t.judge(nil)
+	}
+	if !t.verdict.Passed() {
+		u.refuse()
+		return
+	}
+	if u.end = err; err != nil || u.blind || u.form.inFile() {
+		u.ready = len(u.buf)
+	}
+}
+
+// settleBroken goes on after the engine panicked: by policy, without it. err
+// is what the last chunk ended in.
+func (u *upload) settleBroken(err error) {
+	if !u.t.verdict.Passed() {
+		u.refuse()
+		return
+	}
+	u.blind, u.ready, u.end = true, len(u.buf), err
+}
+
+// refuse ends the reading with the verdict of the transaction.
+func (u *upload) refuse() {
+	u.refused = &gate.VerdictError{Verdict: u.t.verdict}
+	u.end = u.refused
+}
+
+// judgeForm judges what was taken out of a multipart body.
+func (t *Transaction) judgeForm(parse error) {
+	to := sink{vars: t.tx.Variables()}
+	t.upload.form.tell(to.vars, &to)
+	many := to.full || errors.Is(parse, errManyParts)
+	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", maxParts)) {
+		t.judged = true
+		return
+	}
+	t.judge(parse)
+}
+
+// judgeEarly judges what was seen of a body that is still streaming, because
+// the backend answers already. Of what follows, only files may pass.
+func (t *Transaction) judgeEarly() {
+	if t.upload == nil || t.judged {
+		return
+	}
+	u := t.upload
+	t.inspected = "head"
+	u.sealed = max(u.form.held(), 1)
+	if u.form.inFile() {
+		u.sealed += int64(len(u.form.delimiter)) + 2 + maxEpilogue
+	}
+	t.judgeForm(nil)
+	if !t.verdict.Passed() {
+		u.refused = &gate.VerdictError{Verdict: t.verdict}
+	}
+}

@@ -1,0 +1,130 @@
+package waf
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/corazawaf/coraza/v3/collection"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+)
+
+// readXML takes an XML text apart: the values of attributes become XML://@*,
+// text becomes XML:/*. Unlike the engine's own reader it also hands on a
+// document type that declares something or names an external subset, as it is
+// written, because entities hide there. Nothing is resolved or fetched.
+//
+// Texts and attributes beyond maxArguments each are joined to one value, so
+// that the cost of the rules is bounded and nothing stays unseen.
+func readXML(body string, vars plugintypes.TransactionVariables) error {
+	d := xml.NewDecoder(strings.NewReader(body))
+	// The lenient mode sees more: it goes on where a strict reader stops, and
+	// so judges what a lenient application would read.
+	d.Strict = false
+	d.AutoClose = xml.HTMLAutoClose
+	d.Entity = xml.HTMLEntity
+	d.CharsetReader = charset
+	attributes := xmlValues{to: vars.RequestXML(), name: "//@*"}
+	texts := xmlValues{to: vars.RequestXML(), name: "/*"}
+	defer func() { attributes.finish(); texts.finish() }()
+	for {
+		token, err := d.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			if syntax, ok := errors.AsType[*xml.SyntaxError](err); ok && syntax.Msg == "unexpected EOF" {
+				err = errCut
+			}
+			return fmt.Errorf("xml at byte %d: %w", d.InputOffset(), err)
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			for _, a := range t.Attr {
+				attributes.add(a.Value)
+			}
+		case xml.CharData:
+			if text := strings.TrimSpace(string(t)); text != "" {
+				texts.add(text)
+			}
+		case xml.Directive:
+			if declares(string(t)) {
+				texts.add("<!" + string(t) + ">")
+			}
+		}
+	}
+}
+
+// declares reports whether a document type does more than name the document.
+func declares(directive string) bool {
+	return strings.ContainsRune(directive, '[') || strings.Contains(strings.ToUpper(directive), "SYSTEM") || strings.Contains(strings.ToUpper(directive), "PUBLIC")
+}
+
+// xmlValues hands on values under one name.
+type xmlValues struct {
+	to    collection.Map
+	name  string
+	count int
+	rest  strings.Builder
+}
+
+func (v *xmlValues) add(value string) {
+	if v.count++; v.count < maxArguments {
+		v.to.Add(own(v.name), value)
+		return
+	}
+	v.rest.WriteString(value + "\n")
+}
+
+func (v *xmlValues) finish() {
+	if v.rest.Len() > 0 {
+		v.to.Add(own(v.name), v.rest.String())
+	}
+}
+
+// charset reads the encodings of a single byte that XML from older systems
+// declares. Whatever else is declared cannot be judged and is refused.
+func charset(label string, input io.Reader) (io.Reader, error) {
+	switch strings.ToLower(label) {
+	case "utf-8", "utf8", "us-ascii", "ascii":
+		return input, nil
+	case "iso-8859-1", "latin1":
+		return &latin1{r: input}, nil
+	}
+	return nil, fmt.Errorf("unknown encoding %.40q", label)
+}
+
+// latin1 turns ISO 8859-1 into UTF-8.
+type latin1 struct {
+	r    io.Reader
+	left byte // second byte of a pair that did not fit; 0: none
+}
+
+// Read fills p with UTF-8.
+func (l *latin1) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if l.left != 0 {
+		p[0], l.left = l.left, 0
+		return 1, nil
+	}
+	var one [1]byte
+	if _, err := io.ReadFull(l.r, one[:]); err != nil {
+		return 0, err
+	}
+	c := one[0]
+	if c < 0x80 {
+		p[0] = c
+		return 1, nil
+	}
+	p[0], c = 0xC0|c>>6, 0x80|c&0x3F
+	if len(p) == 1 {
+		l.left = c
+		return 1, nil
+	}
+	p[1] = c
+	return 2, nil
+}

@@ -1,0 +1,110 @@
+package proxy
+
+import (
+	"net/url"
+	"time"
+
+	"sallyport/internal/gate"
+)
+
+// Config is what the handler needs to know beside its stages.
+type Config struct {
+	// Mode is enforce, or observe when the whole gateway observes.
+	Mode gate.Mode
+	// Hygiene is http.hygiene: enforce (default) or observe.
+	Hygiene gate.Mode
+	// Waive holds http.waive. Each route carries its own set, which includes
+	// it; requests that no route takes are refused anyway.
+	Waive map[gate.Reason]bool
+	// Methods is http.methods, upper case.
+	Methods []string
+	// MaxBody is http.max_body in bytes, for routes that carry none of their
+	// own.
+	MaxBody int64
+	// BodyRate is http.body_rate: how many bytes a second a client has to send
+	// of a body, counted only while the gateway waits for it and after
+	// BodyGrace. 0: no limit.
+	BodyRate int64
+	// BodyGrace is how long a client may make the gateway wait for nothing.
+	// Default 10 s.
+	BodyGrace time.Duration
+	Routes    []RouteConfig
+	Pools     []PoolConfig
+	// MaskRemove are further response fields to drop (mask.remove).
+	MaskRemove []string
+}
+
+// RouteConfig is one entry of routes: what it takes, and the route itself.
+type RouteConfig struct {
+	// Hosts are host names, lower case, without port; "*.name" takes one or
+	// more labels in front. Empty: every host.
+	Hosts []string
+	// Paths are prefixes on segment borders; "=/exact" takes one path. Empty:
+	// every path.
+	Paths []string
+	// Methods, when not empty, restricts the route to the globally allowed
+	// methods and these.
+	Route gate.Route
+}
+
+// PoolConfig is one entry of pools.
+type PoolConfig struct {
+	Name     string
+	Backends []BackendConfig
+	// Balance is "round_robin", weighted and smooth.
+	Balance string
+	Health  HealthConfig
+	Eject   EjectConfig
+	Retry   RetryConfig
+	TLS     TLSConfig
+	Timeout TimeoutConfig
+}
+
+// BackendConfig is one server of a pool.
+type BackendConfig struct {
+	Name   string
+	URL    *url.URL // http or https, host and port, no path
+	Weight int      // at least 1; default 1
+}
+
+// HealthConfig is the active health check of every backend of a pool.
+type HealthConfig struct {
+	Path      string        // empty (default): no active checks
+	Interval  time.Duration // default 5 s
+	Timeout   time.Duration // default 2 s
+	Healthy   int           // good answers in a row that bring a backend back; default 2
+	Unhealthy int           // bad answers in a row that take it out; default 3
+	Status    []StatusRange // good statuses; default 200-399
+}
+
+// StatusRange is an inclusive range of status codes.
+type StatusRange struct{ From, To int }
+
+// EjectConfig takes a backend out after errors that requests met.
+type EjectConfig struct {
+	Errors int           // errors within Within; 0: never; default 5
+	Within time.Duration // default 10 s
+	For    time.Duration // how long it stays out; default 30 s
+	AtMost float64       // share of the pool that may be out by ejection, 0 to 1; default 0.5
+}
+
+// RetryConfig is how a request is tried again on another backend.
+type RetryConfig struct {
+	Attempts int     // in all, the first included; default 2
+	Budget   float64 // retries per request, over all requests, 0 to 1; default 0.2
+}
+
+// TLSConfig is how https backends are spoken to. File names are checked and
+// read when the pool is built.
+type TLSConfig struct {
+	CA, Cert, Key string // PEM files; empty: the system's authorities, no client certificate
+	ServerName    string // empty: the host of the URL
+	SkipVerify    bool   // verify: false
+}
+
+// TimeoutConfig is how long a backend may take.
+type TimeoutConfig struct {
+	Connect time.Duration // TCP and TLS; default 2 s
+	Header  time.Duration // to the response head; default 60 s; 0: no limit
+	Idle    time.Duration // between bytes of the response body; default 60 s; 0: no limit
+}

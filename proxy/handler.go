@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+)
+
+// A Checker decides about one request. It never writes to the client.
+type Checker interface {
+	Check(*gate.Request) gate.Verdict
+}
+
+// An Inspector opens an inspection for each request.
+type Inspector interface {
+	Begin(*gate.Request) Inspection
+}
+
+// An Inspection judges one request and its response. Close is called once on
+// every path and ends it.
+type Inspection interface {
+	Request() gate.Verdict
+	Response(*http.Response) gate.Verdict
+	Close() gate.Inspection
+}
+
+// A Recorder takes the record of a decision. It must not block.
+type Recorder interface {
+	Record(gate.Record)
+}
+
+// Stages are the stations before the pool, in the order of the path, and
+// those who are told how it ended. None of the stages may be nil.
+type Stages struct {
+	Client, Geo, Limit Checker
+	WAF                Inspector
+	Recorders          []Recorder
+}
+
+// Identity is what every record says about the gateway that wrote it.
+type Identity struct {
+	Host, Version string
+	Generation    uint64
+}
+
+// A Handler takes requests through the stages to a backend and back. It may
+// be used by any number of goroutines.
+type Handler struct {
+	mode     gate.Mode
+	hygiene  gate.Mode
+	methods  []string
+	bodyRate int64
+	grace    time.Duration
+
+	stages Stages
+	id     Identity
+	log    *zap.Logger
+	router *router
+	pools  []*pool
+	mask   *mask
+}
+
+// defaultGrace stands in for a BodyGrace of zero.
+const defaultGrace = 10 * time.Second
+
+// New builds the routes and pools of a configuration and starts the health
+// checks, which Close ends.
+func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) {
+	if st.Client == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
+		return nil, errors.New("a stage is missing")
+	}
+	h := &Handler{
+		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace,
+		stages: st, id: id, log: log, mask: newMask(cfg.MaskRemove),
+	}
+	if h.mode != gate.Watch {
+		h.mode = gate.Enforce
+	}
+	if h.mode == gate.Watch || h.hygiene == "" {
+		h.hygiene = h.mode
+	}
+	if h.grace <= 0 {
+		h.grace = defaultGrace
+	}
+	var err error
+	if h.pools, h.router, err = build(cfg, log); err != nil {
+		return nil, err
+	}
+	for _, p := range h.pools {
+		p.start()
+	}
+	return h, nil
+}
+
+// Check builds the routes and pools of a configuration as New does, and
+// starts nothing: no health check runs and no backend is spoken to.
+func Check(cfg Config) error {
+	_, _, err := build(cfg, zap.NewNop())
+	return err
+}
+
+func build(cfg Config, log *zap.Logger) ([]*pool, *router, error) {
+	pools := make([]*pool, 0, len(cfg.Pools))
+	byName := make(map[string]*pool, len(cfg.Pools))
+	for _, pc := range cfg.Pools {
+		if byName[pc.Name] != nil {
+			return nil, nil, fmt.Errorf("two pools are called %q", pc.Name)
+		}
+		p, err := newPool(pc, log)
+		if err != nil {
+			return nil, nil, fmt.Errorf("pool %s: %w", pc.Name, err)
+		}
+		byName[pc.Name] = p
+		pools = append(pools, p)
+	}
+	r, err := newRouter(cfg, byName)
+	return pools, r, err
+}
+
+// Close ends the health checks and closes idle connections to backends. It is
+// called when no request uses the handler any more; tunnels outlive it.
+func (h *Handler) Close() error {
+	for _, p := range h.pools {
+		p.close()
+	}
+	return nil
+}
+
+// ServeHTTP takes one request through every stage, in the order written in
+// serve, and ends it in one place, whatever happened on the way.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := newVisit(w, r)
+	verdict := gate.Failure(gate.GatewayUndecided, nil) // if serve does not return, nobody decided
+	defer func() { h.finish(v, verdict, recover()) }()
+	verdict = h.serve(v)
+}
+
+// serve is the path of a request. The first verdict that does not pass ends
+// it; nothing of a request reaches a backend before every stage has passed.
+func (h *Handler) serve(v *visit) gate.Verdict {
+	for _, stage := range [...]func(*visit) gate.Verdict{
+		h.head,    // is it unambiguous HTTP?
+		h.client,  // who is asking?
+		h.route,   // which site?
+		h.geo,     // from where?
+		h.limit,   // how often?
+		h.admit,   // may this be asked here at all?
+		h.inspect, // what do the rules say?
+		h.forward, // the pool, the rules about its answer, the mask, the client
+	} {
+		if verdict := v.note(stage(v)); !verdict.Passed() {
+			return verdict
+		}
+	}
+	return gate.Passes(gate.StagePool)
+}
+
+// head takes the head from the connection and refuses what the strict reader
+// refused. A request that did not come through a guarded connection was judged
+// by nobody.
+func (h *Handler) head(v *visit) gate.Verdict {
+	if v.in == nil {
+		return gate.Failure(gate.GatewayUnpaired, errNoConnection)
+	}
+	head := v.in.Head(v.req.HTTP)
+	if head == nil {
+		return gate.Failure(gate.GatewayUnpaired, errNoHead)
+	}
+	v.req.Head = head
+	v.req.Spent = append(v.req.Spent, gate.Span{Stage: "strict", Took: head.Took})
+	if r := head.Rejection; r != nil {
+		return r.Verdict(h.mode)
+	}
+	if b := v.req.HTTP.Body; b != nil && b != http.NoBody {
+		v.body = newClientBody(b, v.rw.control, head.Length, h.bodyRate, h.grace)
+		v.req.HTTP = v.req.HTTP.WithContext(v.req.HTTP.Context()) // net/http looks at the body of its own
+		v.req.HTTP.Body = v.body
+	}
+	return gate.Passes(gate.StageHTTP)
+}
+
+var (
+	errNoConnection = errors.New("the request did not come by a guarded connection")
+	errNoHead       = errors.New("the connection has no head for the request")
+)
+
+func (h *Handler) client(v *visit) gate.Verdict {
+	defer v.spent("client", time.Now())
+	return h.stages.Client.Check(v.req)
+}
+
+// route finds the route and refuses nothing: a request that no route takes
+// still meets the geo rules and limits before admit answers it, so that a
+// scan of unknown names is not for free.
+func (h *Handler) route(v *visit) gate.Verdict {
+	defer v.spent("route", time.Now())
+	head := v.req.Head
+	v.req.Path = canonicalPath(head.Target)
+	v.host = hostName(head.Host)
+	v.site, v.found = h.router.find(v.host, v.req.Path, head.Method)
+	if v.found == taken {
+		v.req.Route = v.site.route
+	}
+	return gate.Passes(gate.StageRoute)
+}
+
+func (h *Handler) geo(v *visit) gate.Verdict {
+	defer v.spent("geo", time.Now())
+	return h.stages.Geo.Check(v.req)
+}
+
+func (h *Handler) limit(v *visit) gate.Verdict {
+	defer v.spent("limit", time.Now())
+	return h.stages.Limit.Check(v.req)
+}
+
+// admit answers what no route takes, and refuses what the route does not
+// want: foreign names on a connection, methods, suspicious forms, bodies that
+// are declared too large.
+func (h *Handler) admit(v *visit) gate.Verdict {
+	head := v.req.Head
+	switch v.found {
+	case noHost:
+		return gate.Refusal(gate.RouteUnknownHost, h.mode, "")
+	case noPath:
+		return gate.Refusal(gate.RouteUnknownPath, h.mode, "")
+	case noMethod, taken:
+	}
+	if !v.in.Covers(v.host) {
+		return gate.Refusal(gate.RouteSNIMismatch, h.mode, "")
+	}
+	if v.found == noMethod { // the route does not take it even in observe mode: there is no other
+		return gate.Refusal(gate.HTTPMethodNotAllowed, gate.Enforce, "")
+	}
+	if !h.allows(v.site.route, head.Method) {
+		if verdict := gate.Refusal(gate.HTTPMethodNotAllowed, h.mode, ""); !v.goesOn(verdict) {
+			return verdict
+		}
+	}
+	for i := range head.Hygiene {
+		r := &head.Hygiene[i]
+		if v.site.route.Waive[r.Reason] {
+			continue
+		}
+		if verdict := r.Verdict(h.hygiene); !v.goesOn(verdict) {
+			return verdict
+		}
+	}
+	if v.body == nil {
+		return gate.Passes(gate.StageHTTP)
+	}
+	v.body.limit(v.site.maxBody)
+	if head.Length > v.site.maxBody {
+		return gate.Refusal(gate.HTTPBodyTooLarge, h.mode, "declared by Content-Length")
+	}
+	return gate.Passes(gate.StageHTTP)
+}
+
+// allows reports whether the method is one of http.methods or of the route.
+func (h *Handler) allows(route *gate.Route, method string) bool {
+	return slices.Contains(h.methods, method) || route != nil && slices.Contains(route.Methods, method)
+}
+
+// inspect asks the rules about the request.
+func (h *Handler) inspect(v *visit) gate.Verdict {
+	defer v.spent("waf", time.Now())
+	v.tx = h.stages.WAF.Begin(v.req)
+	return v.tx.Request()
+}
+
+// finish ends every request: it answers what was not passed, releases what
+// was held, writes the one record, and runs the tunnel if there is one. What
+// was already begun and cannot be completed is cut off, which the client sees
+// as what it is.
+func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
+	switch {
+	case panicked != nil:
+		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))
+		verdict = v.note(gate.Failure(gate.GatewayPanic, fmt.Errorf("panic: %v", panicked)))
+	case verdict.Err != nil && verdict.Stage != gate.StagePool: // the pool's are in the records, and in its state
+		h.log.Error("a stage failed", zap.String("id", v.req.ID), zap.String("reason", string(verdict.Reason)), zap.String("error", clip(verdict.Err.Error())))
+	}
+	if !verdict.Passed() {
+		h.guard(v, func() { h.refuse(v, verdict) })
+	}
+	cut := !verdict.Passed() && !v.answered
+	h.guard(v, v.settle)
+	rec := h.record(v, verdict)
+	h.emit(v, rec)
+	switch {
+	case cut:
+		panic(http.ErrAbortHandler)
+	case v.tunnel != nil:
+		v.tunnel.run()
+		h.emit(v, closing(rec, v.tunnel))
+	default:
+		v.linger()
+	}
+}
+
+// guard runs one step of finish. A panic in it must not keep the others from
+// running.
+func (h *Handler) guard(v *visit, step func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.Error("the end of a request panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(p))), zap.Stack("stack"))
+		}
+	}()
+	step()
+}
+
+// clip bounds a text for the operational log, which may hold what a client
+// sent.
+func clip(s string) string {
+	const longest = 500
+	return s[:min(len(s), longest)]
+}

@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// maxProbeBody is how much of a health answer is read so that its connection
+// can be used again.
+const maxProbeBody = 64 << 10
+
+var errProbeSwitch = errors.New("status 101")
+
+// watch checks a backend until ctx ends: at once, and then after every
+// interval, give or take a tenth, so that gateways that were started together
+// do not ask together.
+func (p *pool) watch(ctx context.Context, b *backend) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		err := p.probe(ctx, b)
+		if ctx.Err() != nil {
+			return
+		}
+		p.judge(b, err)
+		timer.Reset(time.Duration(float64(p.health.Interval) * (0.9 + 0.2*rand.Float64())))
+	}
+}
+
+// probe asks a backend once; nil means that it is well.
+func (p *pool) probe(ctx context.Context, b *backend) error {
+	ctx, cancel := context.WithTimeout(ctx, p.health.Timeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url.String()+p.health.Path, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("User-Agent", "sallyport-health")
+	resp, err := p.transport.RoundTrip(r)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols { // its body is a connection, which no context ends
+		return errProbeSwitch
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, maxProbeBody) // the status decides
+	good := slices.ContainsFunc(p.health.Status, func(s StatusRange) bool {
+		return s.From <= resp.StatusCode && resp.StatusCode <= s.To
+	})
+	if !good {
+		return fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return nil
+}
+
+// judge counts the answers that speak against the present state, and changes
+// it when there are enough of them in a row.
+func (p *pool) judge(b *backend, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if (err != nil) == b.down {
+		b.streak = 0
+		return
+	}
+	b.streak++
+	need := p.health.Unhealthy
+	if b.down {
+		need = p.health.Healthy
+	}
+	if b.streak < need {
+		return
+	}
+	b.down, b.streak, b.since = !b.down, 0, time.Now()
+	level(p.backends)
+	if b.down {
+		p.log.Warn("a backend is down", zap.String("backend", b.name), zap.Error(err))
+	} else {
+		p.log.Info("a backend is up", zap.String("backend", b.name))
+	}
+}

@@ -1,0 +1,258 @@
+package proxy
+
+import (
+	"net/url"
+	"strings"
+)
+
+// An origin knows the addresses of a pool's backends, so that they can be
+// found in what the backends say of themselves.
+type origin struct {
+	// full are authorities with a port, as host:8080, with the colon plain or
+	// percent-encoded. They are found wherever they stand.
+	full []string
+	// bare are the hosts of backends on a default port. They may be ordinary
+	// words, so they count only where a URL has its host.
+	bare []string
+	// hosts are all hosts, for the Domain of cookies.
+	hosts []string
+}
+
+func newOrigin(backends []*url.URL) *origin {
+	o := &origin{}
+	add := func(list *[]string, s string) {
+		for _, have := range *list {
+			if have == s {
+				return
+			}
+		}
+		*list = append(*list, s)
+	}
+	for _, u := range backends {
+		host, port := splitAuthority(strings.ToLower(u.Host))
+		byDefault := "80"
+		if u.Scheme == "https" {
+			byDefault = "443"
+		}
+		if port == "" {
+			port = byDefault
+		}
+		add(&o.full, host+":"+port)
+		add(&o.full, host+"%3a"+port)
+		if port == byDefault {
+			add(&o.bare, host)
+		}
+		add(&o.hosts, strings.Trim(host, "[]"))
+	}
+	return o
+}
+
+// maxRewrites bounds how often a value is gone through again. A backend that
+// nests its address deeper than that loses the field.
+const maxRewrites = 32
+
+// rewrite replaces each address of a backend in the value by the one that the
+// client knows; the scheme in front of it too. Without a public authority
+// (HTTP/1.0 without Host) the URL becomes relative. It reports false when the
+// field cannot be shown. An address that the client itself named is no secret.
+func (o *origin) rewrite(value string, as public) (string, bool) {
+	for range maxRewrites {
+		if start, _ := o.find(value, 0, as.authority); start < 0 {
+			return value, true
+		}
+		if value = o.replaceAll(value, as); value == "" {
+			value = "/"
+		}
+	}
+	return "", false
+}
+
+// replaceAll replaces each address in one pass from left to right.
+func (o *origin) replaceAll(value string, as public) string {
+	var b strings.Builder
+	done := 0
+	for {
+		start, end := o.find(value, done, as.authority)
+		if start < 0 {
+			b.WriteString(value[done:])
+			return b.String()
+		}
+		prefix := value[done:start]
+		scheme, slashes := schemeBefore(prefix)
+		b.WriteString(prefix[:len(prefix)-len(scheme)-len(slashes)])
+		if as.authority != "" {
+			if scheme != "" {
+				scheme = publicScheme(scheme, as.scheme)
+			}
+			authority := as.authority
+			if containsFold(value[start:end], "%3a") {
+				authority = strings.ReplaceAll(authority, ":", "%3A")
+			}
+			b.WriteString(scheme + slashes + authority)
+		}
+		done = end
+	}
+}
+
+// schemeBefore returns the scheme and the slashes that a text ends in, as
+// "http" and "://", which may be percent-encoded; either may be empty.
+func schemeBefore(s string) (scheme, slashes string) {
+	lower := asciiLower(s)
+	for _, form := range []string{"://", "%3a%2f%2f", ":%2f%2f", "%3a//"} {
+		head, ok := strings.CutSuffix(lower, form)
+		if !ok {
+			continue
+		}
+		for _, name := range []string{"https", "http", "wss", "ws"} {
+			if strings.HasSuffix(head, name) && border(lower, len(head)-len(name)) {
+				return s[len(head)-len(name) : len(head)], s[len(head):]
+			}
+		}
+	}
+	for _, form := range []string{"//", "%2f%2f"} {
+		if strings.HasSuffix(lower, form) {
+			return "", s[len(s)-len(form):]
+		}
+	}
+	return "", ""
+}
+
+// publicScheme is the client's scheme, for WebSocket URLs the one that goes
+// with it.
+func publicScheme(was, is string) string {
+	if hasPrefixFold(was, "ws") {
+		return "ws" + strings.TrimPrefix(is, "http")
+	}
+	return is
+}
+
+// find returns where the first address of a backend stands at or after from,
+// or -1. It looks past the one that is called except.
+func (o *origin) find(value string, from int, except string) (start, end int) {
+	lower, except := asciiLower(value), asciiLower(except)
+	start = -1
+	look := func(names []string, stands func(i, j int) bool) {
+		for _, name := range names {
+			if strings.Replace(name, "%3a", ":", 1) == except {
+				continue
+			}
+			for at := from; ; at++ {
+				i := strings.Index(lower[at:], name)
+				if i < 0 || start >= 0 && at+i >= start {
+					break
+				}
+				at += i
+				if stands(at, at+len(name)) {
+					start, end = at, at+len(name)
+					break
+				}
+			}
+		}
+	}
+	look(o.full, func(i, j int) bool { return border(lower, i) && (j == len(lower) || !isDigit(lower[j])) })
+	look(o.bare, func(i, j int) bool { return atHost(lower, i) && hostEnds(lower, j) })
+	return start, end
+}
+
+// border reports whether a host can begin at i: no other host reaches into it
+// from the left.
+func border(s string, i int) bool {
+	if i == 0 || !isHostByte(s[i-1]) {
+		return true
+	}
+	return i >= 3 && s[i-3] == '%' && isHex(s[i-2]) && isHex(s[i-1])
+}
+
+// atHost reports whether the host of a URL begins at i, after two slashes or
+// after a user name.
+func atHost(s string, i int) bool {
+	before := s[:i]
+	return strings.HasSuffix(before, "//") || strings.HasSuffix(before, "%2f%2f") ||
+		strings.HasSuffix(before, "@") || strings.HasSuffix(before, "%40")
+}
+
+// hostEnds reports whether a host without a port ends at j. A last dot is
+// part of the host (RFC 1034 section 3.1) and names the same one.
+func hostEnds(s string, j int) bool {
+	if j < len(s) && s[j] == '.' {
+		j++
+	}
+	if j == len(s) {
+		return true
+	}
+	if s[j] == ':' || strings.HasPrefix(s[j:], "%3a") {
+		rest := strings.TrimPrefix(strings.TrimPrefix(s[j:], "%3a"), ":")
+		return rest == "" || !isDigit(rest[0])
+	}
+	return !isHostByte(s[j])
+}
+
+// cookie judges a Set-Cookie value: a Domain that names a backend is taken
+// out, so that the cookie belongs to the host that the client asked, and a
+// cookie in which a load balancer writes down a backend is not shown at all.
+func (o *origin) cookie(value string) (string, bool) {
+	pair, attributes, more := strings.Cut(value, ";")
+	name, _, _ := strings.Cut(pair, "=")
+	if balancerCookie(strings.Trim(name, " \t")) {
+		return "", false
+	}
+	if !more || !containsFold(attributes, "domain") {
+		return value, true
+	}
+	out := pair
+	for attribute := range strings.SplitSeq(attributes, ";") {
+		key, domain, _ := strings.Cut(attribute, "=")
+		if strings.EqualFold(strings.Trim(key, " \t"), "domain") && o.isHost(strings.Trim(domain, " \t\"")) {
+			continue
+		}
+		out += ";" + attribute
+	}
+	return out, true
+}
+
+// isHost reports whether a cookie's Domain is the host of a backend.
+func (o *origin) isHost(domain string) bool {
+	domain = strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(domain), "."), ".")
+	domain, _ = splitAuthority(domain)
+	domain = strings.Trim(domain, "[]")
+	for _, h := range o.hosts {
+		if h == domain {
+			return true
+		}
+	}
+	return false
+}
+
+// balancerCookie reports whether the cookie is one in which a load balancer
+// keeps the address or the name of a server: F5 BIG-IP and Citrix encode
+// address and port, HAProxy and Apache write the name.
+func balancerCookie(name string) bool {
+	return hasPrefixFold(name, "BIGipServer") || strings.HasPrefix(name, "NSC_") ||
+		strings.EqualFold(name, "SERVERID") || strings.EqualFold(name, "ROUTEID") || strings.EqualFold(name, "BALANCEID")
+}
+
+// asciiLower keeps every byte where it is, unlike strings.ToLower, which may
+// change the length of what is not ASCII.
+func asciiLower(s string) string {
+	for i := 0; i < len(s); i++ {
+		if 'A' <= s[i] && s[i] <= 'Z' {
+			b := []byte(s)
+			for j := i; j < len(b); j++ {
+				if 'A' <= b[j] && b[j] <= 'Z' {
+					b[j] += 'a' - 'A'
+				}
+			}
+			return string(b)
+		}
+	}
+	return s
+}
+
+func containsFold(s, lower string) bool { return strings.Contains(asciiLower(s), lower) }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isHostByte reports whether c can be part of a host name.
+func isHostByte(c byte) bool {
+	return isAlnum(c) || c == '-' || c == '.' || c == '_' || c >= 0x80
+}

@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"sallyport/internal/gate"
+)
+
+// copyBuffer is how much of an answer is held at a time.
+const copyBuffer = 32 << 10
+
+var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+
+// answer takes a backend's answer to the client: past the rules, under the
+// mask. Until the rules have passed it, the client gets no byte of it.
+func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict {
+	v.pool.Status = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return h.upgrade(v, a, resp)
+	}
+	body := newDownload(resp.Body, a.pool.timeout.Idle, a.cancel)
+	resp.Body = body
+	defer func() {
+		_ = resp.Body.Close() // may be the rules' by now; what is left is nobody's business
+		_ = body.Close()
+	}()
+	if resp.StatusCode < 200 || resp.StatusCode > 599 {
+		return a.blame(gate.PoolBadAnswer, fmt.Errorf("status %d", resp.StatusCode))
+	}
+	if verdict := h.judge(v, resp); !v.goesOn(verdict) {
+		if body.err != nil { // the rules could not read it either
+			return a.cutOff(gate.PoolBadAnswer, body.err)
+		}
+		return verdict
+	}
+	v.resume()
+	if resp.StatusCode >= 500 && v.site.route.MaskErrors != "pass" {
+		header := v.fresh()
+		if after := resp.Header.Get("Retry-After"); after != "" && validValue(after) {
+			header["Retry-After"] = []string{after}
+		}
+		v.page(resp.StatusCode, false)
+		return gate.Passes(gate.StagePool)
+	}
+	return h.relay(v, a, resp, body)
+}
+
+// judge asks the rules about the answer.
+func (h *Handler) judge(v *visit, resp *http.Response) gate.Verdict {
+	defer v.spent("waf", time.Now())
+	return v.tx.Response(resp)
+}
+
+// public is how the client knows the site. A name that could not stand in a
+// URL is as good as none.
+func (v *visit) public() public {
+	const longest = 300 // a name of 255 bytes, and a port
+	p := public{scheme: v.scheme(), authority: v.authority()}
+	if len(p.authority) > longest || !validAuthority(p.authority) {
+		p.authority = ""
+	}
+	return p
+}
+
+// relay writes the answer to the client as it comes. From its first byte on
+// nothing else can be said: what breaks is cut off.
+func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *download) gate.Verdict {
+	header := v.rw.Header()
+	as := v.public()
+	h.mask.copy(header, resp.Header, a.pool.origin, as)
+	header["X-Request-Id"] = []string{v.req.ID}
+	if _, ok := header["Content-Type"]; !ok {
+		header["Content-Type"] = nil // keeps net/http from guessing one
+	}
+	if resp.ContentLength >= 0 {
+		header["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+	}
+	if v.http1() && v.unread() {
+		header["Connection"] = []string{"close"}
+	}
+	bodyless := v.req.Head.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+	trailers := !bodyless && resp.ContentLength < 0 && v.req.HTTP.ProtoAtLeast(1, 1)
+	if trailers && len(resp.Trailer) > 0 {
+		h.announce(header, resp.Trailer)
+	}
+	v.rw.WriteHeader(resp.StatusCode)
+	if bodyless {
+		v.answered = true
+		return gate.Passes(gate.StagePool)
+	}
+	readErr, writeErr := v.copy(resp.Body, resp.ContentLength)
+	if writeErr != nil {
+		if ve, ok := errors.AsType[*gate.VerdictError](writeErr); ok {
+			return ve.Verdict
+		}
+		return gate.Failure(gate.PoolClientGone, writeErr)
+	}
+	if readErr != nil {
+		if ve, ok := errors.AsType[*gate.VerdictError](readErr); ok {
+			return ve.Verdict // the rules refused it while it streamed
+		}
+		return a.cutOff(gate.PoolBroken, readErr)
+	}
+	if trailers {
+		h.trail(header, resp.Trailer, a.pool.origin, as)
+	}
+	v.answered = true
+	return gate.Passes(gate.StagePool)
+}
+
+// announce names the trailers that will be passed on, if they come.
+func (h *Handler) announce(header, trailer http.Header) {
+	names := make([]string, 0, len(trailer))
+	for name := range trailer {
+		if h.mask.fate(name) != drop && validName(name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > 0 {
+		slices.Sort(names)
+		header["Trailer"] = []string{strings.Join(names, ", ")}
+	}
+}
+
+// trail passes the trailers on, announced or not, under the mask.
+func (h *Handler) trail(header, trailer http.Header, o *origin, as public) {
+	seen := make(http.Header, len(trailer))
+	h.mask.copy(seen, trailer, o, as)
+	announced := header["Trailer"]
+	for name, values := range seen {
+		if len(announced) > 0 && hasToken(announced[0], name) {
+			header[name] = values
+		} else {
+			header[http.TrailerPrefix+name] = values
+		}
+	}
+}
+
+// copy writes the body as it comes. Whatever is waited for is flushed first: a
+// stream's head and each of its parts, and the part that has come of a body
+// whose rest has not.
+func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
+	buf := buffers.Get().(*[copyBuffer]byte)
+	defer buffers.Put(buf)
+	stream := length < 0
+	if stream {
+		if err := v.rw.control.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		n, err := src.Read(buf[:])
+		if n > 0 {
+			if _, werr := v.rw.Write(buf[:n]); werr != nil {
+				return nil, werr
+			}
+		}
+		switch {
+		case err == io.EOF:
+			return nil, nil
+		case err != nil:
+			return err, nil
+		case stream || n < len(buf) && v.rw.bytes < length:
+			if err := v.rw.control.Flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// cutOff is the verdict of an answer that ended before its end. It may be the
+// client's doing.
+func (a *attempt) cutOff(reason gate.Reason, err error) gate.Verdict {
+	late := errors.Is(context.Cause(a.ctx), os.ErrDeadlineExceeded)
+	if !late {
+		if verdict, ok := a.v.clientFault(); ok {
+			return verdict
+		}
+	}
+	if late && a.v.rw.status == 0 {
+		reason = gate.PoolTimeout
+	}
+	return a.blame(reason, err)
+}
+
+// blame is the verdict of an answer that the backend spoiled.
+func (a *attempt) blame(reason gate.Reason, err error) gate.Verdict {
+	a.pool.failed(a.b)
+	return gate.Failure(reason, fmt.Errorf("backend %s: %w", a.b.name, err))
+}

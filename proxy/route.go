@@ -1,0 +1,145 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"sallyport/internal/gate"
+)
+
+// found says how far the search for a route came.
+type found uint8
+
+const (
+	noHost   found = iota // no route takes the host
+	noPath                // routes take the host, but not the path
+	noMethod              // a route takes host and path, but not the method
+	taken
+)
+
+// A router finds the route of a request: the first one that matches.
+type router struct {
+	sites   []*site
+	methods []string // http.methods
+}
+
+// A site is a route and what it takes.
+type site struct {
+	route   *gate.Route
+	pool    *pool
+	maxBody int64
+	allow   string // the value of Allow
+
+	hosts    []string // exact, lower case
+	suffixes []string // ".example.org" for *.example.org
+	exact    []string // canonical paths
+	prefixes []string // canonical paths without the last slash
+	anyHost  bool
+	anyPath  bool
+}
+
+func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
+	r := &router{methods: cfg.Methods}
+	for i := range cfg.Routes {
+		rc := &cfg.Routes[i]
+		s := &site{
+			route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody,
+			anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
+			allow: allowValue(cfg.Methods, rc.Route.Methods),
+		}
+		if s.pool == nil {
+			return nil, fmt.Errorf("route %s: there is no pool %q", rc.Route.Name, rc.Route.Pool)
+		}
+		if s.maxBody <= 0 {
+			s.maxBody = cfg.MaxBody
+		}
+		for _, host := range rc.Hosts {
+			host = strings.TrimSuffix(strings.ToLower(host), ".")
+			if suffix, ok := strings.CutPrefix(host, "*"); ok {
+				s.suffixes = append(s.suffixes, suffix)
+			} else {
+				s.hosts = append(s.hosts, host)
+			}
+		}
+		for _, path := range rc.Paths {
+			if exact, ok := strings.CutPrefix(path, "="); ok {
+				s.exact = append(s.exact, canonicalPath(exact))
+				continue
+			}
+			prefix := strings.TrimSuffix(canonicalPath(path), "/")
+			s.anyPath = s.anyPath || prefix == ""
+			s.prefixes = append(s.prefixes, prefix)
+		}
+		r.sites = append(r.sites, s)
+	}
+	return r, nil
+}
+
+// allowValue lists methods for the Allow field, each once.
+func allowValue(global, own []string) string {
+	all := slices.Concat(global, own)
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), ", ")
+}
+
+// find returns the first route that takes host, path and method. A route that
+// names methods takes those and the global ones only; others take every
+// method, and answer the ones that are not allowed with 405. With noMethod it
+// returns the route that would have taken another method.
+func (r *router) find(host, path, method string) (*site, found) {
+	best, other := noHost, (*site)(nil)
+	for _, s := range r.sites {
+		switch {
+		case !s.takesHost(host):
+			continue
+		case !s.takesPath(path):
+			best = max(best, noPath)
+			continue
+		case len(s.route.Methods) > 0 && !slices.Contains(s.route.Methods, method) && !slices.Contains(r.methods, method):
+			if best = noMethod; other == nil {
+				other = s
+			}
+			continue
+		}
+		return s, taken
+	}
+	return other, best
+}
+
+func (s *site) takesHost(host string) bool {
+	if s.anyHost || slices.Contains(s.hosts, host) {
+		return true
+	}
+	return slices.ContainsFunc(s.suffixes, func(suffix string) bool {
+		return len(host) > len(suffix) && strings.HasSuffix(host, suffix)
+	})
+}
+
+func (s *site) takesPath(path string) bool {
+	if s.anyPath || slices.Contains(s.exact, path) {
+		return true
+	}
+	return slices.ContainsFunc(s.prefixes, func(prefix string) bool {
+		rest, ok := strings.CutPrefix(path, prefix)
+		// A server that decodes %2F sees a border where it stands.
+		return ok && (rest == "" || rest[0] == '/' || strings.HasPrefix(rest, "%2F"))
+	})
+}
+
+// hostName is the host of an authority in the form that routes and
+// certificates are compared with: lower case, without port and trailing dot.
+func hostName(authority string) string {
+	host, _ := splitAuthority(authority)
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// splitAuthority cuts the port off an authority that has been judged already.
+// The brackets of an IPv6 literal stay.
+func splitAuthority(authority string) (host, port string) {
+	i := strings.LastIndexByte(authority, ':')
+	if i < 0 || strings.IndexByte(authority[i:], ']') >= 0 {
+		return authority, ""
+	}
+	return authority[:i], authority[i+1:]
+}

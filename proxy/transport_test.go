@@ -1,0 +1,126 @@
+package proxy_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+	"sallyport/proxy"
+)
+
+// pair makes a self-signed certificate for a name and returns its files.
+func pair(t *testing.T, name string) (cert, key string) {
+	t.Helper()
+	priv, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &priv.PublicKey, priv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(file, kind string, der []byte) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
+}
+
+func TestTLSToBackends(t *testing.T) {
+	cert, key := pair(t, "app.internal")
+	clientCert, clientKey := pair(t, "gateway")
+	loaded, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	clientPEM, err := os.ReadFile(clientCert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AppendCertsFromPEM(clientPEM)
+	b := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.TLS.ServerName+" "+r.Proto)
+	}))
+	b.TLS = &tls.Config{Certificates: []tls.Certificate{loaded}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert}
+	b.EnableHTTP2 = true
+	b.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
+	b.StartTLS()
+	t.Cleanup(b.Close)
+	good := proxy.TLSConfig{CA: cert, Cert: clientCert, Key: clientKey, ServerName: "app.internal"}
+	for _, tc := range []struct {
+		rule   string
+		change func(*proxy.TLSConfig)
+		status int
+	}{
+		{"verified with the pool's authority, as the name of the pool", func(*proxy.TLSConfig) {}, 200},
+		{"an authority that nobody knows", func(c *proxy.TLSConfig) { c.CA = "" }, 502},
+		{"another name", func(c *proxy.TLSConfig) { c.ServerName = "other.internal" }, 502},
+		{"the host of the URL is the name by default", func(c *proxy.TLSConfig) { c.ServerName = "" }, 502},
+		{"no client certificate", func(c *proxy.TLSConfig) { c.Cert, c.Key = "", "" }, 502},
+		{"not verified, when told so", func(c *proxy.TLSConfig) { c.CA, c.SkipVerify = "", true }, 200},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			g := newRig(b.Listener.Addr().String())
+			g.pool().Backends[0].URL.Scheme = "https"
+			g.pool().TLS = good
+			tc.change(&g.pool().TLS)
+			g.start(t)
+			a := g.ask(t, get, "")
+			if a.status != tc.status || tc.status == 200 && a.body != "app.internal HTTP/1.1" {
+				t.Errorf("answer %d %q (%s)", a.status, a.body, g.records.last(t, 1).Detail)
+			}
+			if strings.Contains(a.body, "x509") || strings.Contains(a.body, "certificate") {
+				t.Errorf("the body tells of the certificate: %q", a.body)
+			}
+		})
+	}
+}
+
+func TestTransportsOwnRefusalIsNoBackendsFault(t *testing.T) {
+	b := saying(t, ok)
+	g := newRig(b.addr)
+	g.pool().Eject.Errors, g.pool().Eject.Within, g.pool().Eject.For, g.pool().Eject.AtMost = 1, time.Second, time.Hour, 1
+	g.in.change = fields("Host: shop.example.org", "X-Odd: a\x7fb")
+	g.start(t)
+	if a := g.ask(t, get, ""); a.status != 400 {
+		t.Errorf("status %d, want 400", a.status)
+	}
+	if rec := g.records.last(t, 1); rec.Reason != gate.HTTPFieldValue || rec.Pool.Attempts != 1 {
+		t.Errorf("record %s, %+v", rec.Reason, rec.Pool)
+	}
+	if s := g.handler.Pools()[0].Backends[0]; s.State != "up" || s.Failures != 0 {
+		t.Errorf("backend %+v", s)
+	}
+	b.none(t, "a value that cannot be sent")
+}

@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"net/http"
+	"net/netip"
+	"time"
+
+	"sallyport/internal/gate"
+)
+
+// A visit is what the handler knows about one request while it serves it,
+// beside what the stages are told. It belongs to the goroutine that serves.
+type visit struct {
+	req    *gate.Request
+	rw     response
+	in     gate.Inbound // nil: the request did not come through the guard
+	host   string       // that the request names: lower case, without port
+	body   *clientBody  // nil: the request has none
+	upload *upload      // what the stages left of it; nil: not sent yet
+
+	found found
+	site  *site // nil: no route takes host and path
+
+	tx        Inspection // nil: the rules were not asked, or are done
+	inspected *gate.Inspection
+
+	pool     gate.RecordPool
+	tunnel   *tunnel
+	resumed  bool // the connection goes on after an upgrade that was not made
+	answered bool // the client has a complete answer
+}
+
+func newVisit(w http.ResponseWriter, r *http.Request) *visit {
+	now := time.Now()
+	v := &visit{
+		req: &gate.Request{
+			HTTP: r, ID: gate.NewID(now), Arrived: now, ChosenBy: "peer", Spent: make([]gate.Span, 0, 10),
+			Head: &gate.Head{Method: r.Method, Target: r.RequestURI, Received: r.RequestURI, Proto: r.Proto, Host: r.Host},
+		},
+		in: gate.InboundOf(r.Context()),
+	}
+	v.rw = response{ResponseWriter: w, control: http.NewResponseController(w)}
+	if v.in != nil {
+		v.req.Listener, v.req.Peer = v.in.Listener(), v.in.Peer()
+		v.req.Client = v.req.Peer.Addr().Unmap().WithZone("")
+	}
+	return v
+}
+
+// note keeps every verdict that was not a plain pass. A verdict that decides
+// nothing is a defect, and becomes the failure that it is.
+func (v *visit) note(verdict gate.Verdict) gate.Verdict {
+	switch verdict.Action {
+	case gate.Pass:
+		return verdict
+	case gate.Observe, gate.Refuse, gate.Fail:
+	case gate.Undecided:
+		fallthrough
+	default:
+		verdict = gate.Failure(gate.GatewayUndecided, nil)
+	}
+	v.req.Trail = append(v.req.Trail, verdict)
+	return verdict
+}
+
+// goesOn reports whether the request passes a question within a stage, and
+// keeps what was only observed. What it reports false for is the verdict of
+// the stage.
+func (v *visit) goesOn(verdict gate.Verdict) bool {
+	if verdict.Action == gate.Observe {
+		v.note(verdict)
+	}
+	return verdict.Passed()
+}
+
+// spent notes how long a stage took; it is deferred with the time at which
+// the stage began, so that a stage that panics is timed too.
+func (v *visit) spent(stage string, began time.Time) {
+	v.req.Spent = append(v.req.Spent, gate.Span{Stage: stage, Took: time.Since(began)})
+}
+
+// settle ends what the request held: the transport's hold on its body, and
+// the rules' transaction. Calling it again does nothing.
+func (v *visit) settle() {
+	if v.body != nil {
+		v.body.stop()
+	}
+	if v.upload != nil {
+		v.upload.stop()
+	}
+	if v.tx == nil {
+		return
+	}
+	tx := v.tx
+	v.tx = nil
+	sum := tx.Close()
+	v.inspected = &sum
+}
+
+// resume lets the connection read HTTP again when an upgrade that the client
+// asked for is not made.
+func (v *visit) resume() {
+	if v.req.Head.Upgrade && v.tunnel == nil && !v.resumed {
+		v.resumed = true
+		v.in.Resume()
+	}
+}
+
+// http1 reports whether the connection carries one request at a time.
+func (v *visit) http1() bool { return v.req.HTTP.ProtoMajor == 1 }
+
+// unread reports whether the client may still be sending the body, so that
+// the connection cannot be used for another request.
+func (v *visit) unread() bool { return v.body != nil && !v.body.complete() }
+
+// linger reads a little of what the client is still sending after its answer
+// was sent. Closing with bytes unread would reset the connection, and the
+// client would lose the answer (RFC 9112 section 9.6).
+func (v *visit) linger() {
+	if !v.http1() || !v.unread() {
+		return
+	}
+	if v.rw.control.Flush() == nil {
+		v.body.drain()
+	}
+}
+
+// secure reports whether the client's connection to us is encrypted.
+func (v *visit) secure() bool { return v.req.HTTP.TLS != nil }
+
+// A response counts what is written to the client and knows whether its head
+// is gone.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	status  int // 0: the head is not written yet
+	bytes   int64
+}
+
+func (w *response) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// addrText renders an address, or nothing for the zero one.
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}

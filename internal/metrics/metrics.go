@@ -1,0 +1,162 @@
+// Package metrics counts what the records tell and shows what the stages know
+// of themselves, in the text format of Prometheus.
+//
+// It decides nothing. No label ever takes a value that a client can choose: the
+// values come from closed sets, from the configuration, or are folded into
+// "other". It is the only package that knows the client library.
+package metrics
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"sallyport/internal/gate"
+)
+
+const (
+	// maxRules is how many rules have a series of their own; hits of further
+	// ones are counted under "other".
+	maxRules = 300
+	other    = "other"
+	// maxScrapes is how many scrapes are answered at once.
+	maxScrapes = 4
+)
+
+// Metrics counts records. Its methods may be called from any goroutine.
+type Metrics struct {
+	registry *prometheus.Registry
+
+	requests  *prometheus.CounterVec
+	observed  *prometheus.CounterVec
+	responses *prometheus.CounterVec
+	duration  prometheus.Histogram
+	stages    *prometheus.HistogramVec
+	ruleHits  *prometheus.CounterVec
+
+	reasons map[gate.Reason]bool // the closed set
+	snap    atomic.Pointer[func() Snapshot]
+
+	mu    sync.RWMutex
+	rules map[int]prometheus.Counter // at most maxRules
+	rest  prometheus.Counter
+}
+
+// New returns metrics with a registry of their own. The version is told in
+// sallyport_build_info.
+func New(version string) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_requests_total",
+			Help: "Decisions, by what was done, the stage that decided and its reason (empty for a pass).",
+		}, []string{"action", "stage", "reason"}),
+		observed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_observed_total",
+			Help: "Findings of stages in observe mode beyond the one that a request is counted under.",
+		}, []string{"stage", "reason"}),
+		responses: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_response_status_total",
+			Help: "Answers to clients, by class of status; none: the connection ended without one.",
+		}, []string{"class"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "sallyport_request_duration_seconds",
+			Help:    "From the arrival of a request to the end of its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+		}),
+		stages: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sallyport_stage_duration_seconds",
+			Help:    "How long a request spent in one stage.",
+			Buckets: []float64{.00001, .000025, .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .05, .25, 1, 10},
+		}, []string{"stage"}),
+		ruleHits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_waf_rule_hits_total",
+			Help: "Matches of WAF rules, by rule id; the first " + strconv.Itoa(maxRules) + " ids have a series each.",
+		}, []string{"rule"}),
+		reasons: map[gate.Reason]bool{"": true},
+		rules:   map[int]prometheus.Counter{},
+	}
+	for _, info := range gate.Reasons() {
+		m.reasons[info.Reason] = true
+	}
+	m.rest = m.ruleHits.WithLabelValues(other)
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "sallyport_build_info",
+		Help:        "Always 1; the labels tell what runs.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, build, newSnapshots(m),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Record counts one record. The end of a tunnel and the audit log's own records
+// are no requests and are left out.
+func (m *Metrics) Record(r gate.Record) {
+	if r.Event != "" {
+		return
+	}
+	m.requests.WithLabelValues(actionLabel(r.Action), stageLabel(r.Stage), m.reasonLabel(r.Reason)).Inc()
+	for _, o := range r.Observed {
+		m.observed.WithLabelValues(stageLabel(o.Stage), m.reasonLabel(o.Reason)).Inc()
+	}
+	m.responses.WithLabelValues(classLabel(r.Response.Status)).Inc()
+	for stage, micros := range r.Micros {
+		took := (time.Duration(micros) * time.Microsecond).Seconds()
+		if stage == "total" {
+			m.duration.Observe(took)
+			continue
+		}
+		m.stages.WithLabelValues(spanLabel(stage)).Observe(took)
+	}
+	if r.WAF != nil {
+		for i := range r.WAF.Matches {
+			m.rule(r.WAF.Matches[i].Rule).Inc()
+		}
+	}
+}
+
+// rule returns the counter of a rule: its own, as long as there is room.
+func (m *Metrics) rule(id int) prometheus.Counter {
+	m.mu.RLock()
+	c, ok := m.rules[id]
+	full := len(m.rules) >= maxRules
+	m.mu.RUnlock()
+	switch {
+	case ok:
+		return c
+	case full:
+		return m.rest
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c, ok := m.rules[id]; ok {
+		return c
+	}
+	if len(m.rules) >= maxRules {
+		return m.rest
+	}
+	c = m.ruleHits.WithLabelValues(strconv.Itoa(id))
+	m.rules[id] = c
+	return c
+}
+
+// Handler serves the metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: maxScrapes,
+	})
+}
+
+// Observe sets the function that is asked for the state of the stages at each
+// scrape. A later call replaces an earlier one.
+func (m *Metrics) Observe(snapshot func() Snapshot) { m.snap.Store(&snapshot) }

@@ -1,0 +1,227 @@
+package metrics_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sallyport/internal/gate"
+	"sallyport/internal/metrics"
+)
+
+// scrape returns the series and their values, without those of the Go runtime
+// and the process.
+func scrape(t testing.TB, m *metrics.Metrics) map[string]string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	series := map[string]string{}
+	for line := range strings.Lines(w.Body.String()) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), "} ")
+		if ok {
+			name += "}"
+		} else {
+			name, value, _ = strings.Cut(strings.TrimSpace(line), " ")
+		}
+		if strings.HasPrefix(name, "sallyport_") {
+			series[name] = value
+		}
+	}
+	return series
+}
+
+func want(t *testing.T, series map[string]string, name, value string) {
+	t.Helper()
+	if got := series[name]; got != value {
+		t.Errorf("%s = %q, want %q", name, got, value)
+	}
+}
+
+func refusal() gate.Record {
+	return gate.Record{
+		V: 1, Action: "refuse", Stage: gate.StageWAF, Reason: gate.WAFInboundScore, Status: 403,
+		Response: gate.RecordResponse{Status: 403},
+		WAF:      &gate.RecordWAF{Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
+		Observed: []gate.RecordObserved{{Stage: gate.StageHTTP, Reason: gate.HTTPPathDots}},
+		Micros:   map[string]int64{"strict": 9, "waf": 140, "total": 171},
+	}
+}
+
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("0.1.0")
+	m.Record(refusal())
+	m.Record(refusal())
+	m.Record(gate.Record{Action: "pass", Stage: gate.StagePool, Response: gate.RecordResponse{Status: 204}, Micros: map[string]int64{"total": 2_000_000}})
+	m.Record(gate.Record{Action: "refuse", Stage: gate.StageHTTP, Reason: gate.HTTPNoHead})
+	// The end of a tunnel and the audit log's own records are no requests.
+	m.Record(gate.Record{Event: "closed", Action: "pass", Stage: gate.StagePool, Response: gate.RecordResponse{Status: 101}})
+	m.Record(gate.Record{Event: "dropped", Action: "fail", Stage: gate.StageGateway, Lost: 3})
+	s := scrape(t, m)
+	want(t, s, `sallyport_requests_total{action="refuse",reason="waf.inbound_score",stage="waf"}`, "2")
+	want(t, s, `sallyport_requests_total{action="pass",reason="",stage="pool"}`, "1")
+	want(t, s, `sallyport_requests_total{action="refuse",reason="http.no_head",stage="http"}`, "1")
+	want(t, s, `sallyport_requests_total{action="fail",reason="",stage="gateway"}`, "")
+	want(t, s, `sallyport_observed_total{reason="http.path_dots",stage="http"}`, "2")
+	want(t, s, `sallyport_response_status_total{class="4xx"}`, "2")
+	want(t, s, `sallyport_response_status_total{class="2xx"}`, "1")
+	want(t, s, `sallyport_response_status_total{class="none"}`, "1")
+	want(t, s, `sallyport_response_status_total{class="1xx"}`, "")
+	want(t, s, `sallyport_waf_rule_hits_total{rule="942100"}`, "2")
+	want(t, s, `sallyport_request_duration_seconds_count`, "3")
+	want(t, s, `sallyport_request_duration_seconds_bucket{le="0.0005"}`, "2")
+	want(t, s, `sallyport_request_duration_seconds_bucket{le="2.5"}`, "3")
+	want(t, s, `sallyport_stage_duration_seconds_count{stage="waf"}`, "2")
+	want(t, s, `sallyport_stage_duration_seconds_bucket{stage="strict",le="1e-05"}`, "2")
+	for name := range s {
+		if strings.HasPrefix(name, "sallyport_build_info{") && strings.Contains(name, `version="0.1.0"`) {
+			return
+		}
+	}
+	t.Error("sallyport_build_info does not tell the version")
+}
+
+// TestClientsMakeNoSeries holds that nothing that a client or a defect chooses
+// becomes a label.
+func TestClientsMakeNoSeries(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("0.1.0")
+	m.Record(refusal())
+	before := len(scrape(t, m))
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 500 {
+				x := fmt.Sprintf("evil-%d-%d\xff\n", w, i)
+				r := refusal()
+				r.ID, r.Detail, r.Route, r.Policy, r.Listener = x, x, x, x, x
+				r.Client = gate.RecordClient{IP: x, Peer: x, Country: x}
+				r.Request = gate.RecordRequest{Protocol: x, Method: x, Host: x, Target: x, ClientID: x, Headers: []gate.RecordField{{Name: x, Value: x}}}
+				r.WAF.Matches = []gate.RecordMatch{{Rule: 1_000_000 + w*500 + i, Variable: x, Value: x, Severity: x, Tags: []string{x}}}
+				r.Pool = &gate.RecordPool{Name: x, Backend: x}
+				r.Limit = &gate.RecordLimit{Name: x}
+				m.Record(r)
+				r = refusal()
+				r.Action, r.Stage, r.Reason, r.Response.Status = x, gate.Stage(x), gate.Reason(x), 1000+i
+				r.Observed = []gate.RecordObserved{{Stage: gate.Stage(x), Reason: gate.Reason(x)}}
+				r.Micros = map[string]int64{x: 1}
+				m.Record(r)
+			}
+		})
+	}
+	wg.Wait()
+	s := scrape(t, m)
+	rules := 0
+	for name := range s {
+		if strings.Contains(name, "evil") {
+			t.Errorf("a client made the series %s", name)
+		}
+		if strings.HasPrefix(name, "sallyport_waf_rule_hits_total{") {
+			rules++
+		}
+	}
+	if rules != 301 {
+		t.Errorf("%d series of rules, want 300 and other", rules)
+	}
+	// "other" for action, stage and reason, for what was observed, for the
+	// class, and the buckets of one more stage.
+	if grown := len(s) - before; grown > 300+3+20 {
+		t.Errorf("%d new series", grown)
+	}
+	want(t, s, `sallyport_requests_total{action="other",reason="other",stage="other"}`, "2000")
+	want(t, s, `sallyport_response_status_total{class="other"}`, "2000")
+	want(t, s, `sallyport_waf_rule_hits_total{rule="other"}`, "1702")
+}
+
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("0.1.0")
+	if s := scrape(t, m); s["sallyport_connections"] != "" {
+		t.Error("there are connections before anybody observes")
+	}
+	built := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	m.Observe(func() metrics.Snapshot { return metrics.Snapshot{Generation: 1} })
+	m.Observe(func() metrics.Snapshot {
+		return metrics.Snapshot{
+			Generation: 3, InFlight: 4, Connections: 5, AuditDropped: 6, WAFHeld: 7, WAFMemory: 8,
+			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{
+				{Name: "app-1", Up: true, InFlight: 2}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
+			}}},
+			Limiter: metrics.LimiterSnapshot{Clients: 9, Evicted: 10, Overflowed: 11},
+			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn"}},
+			Reloads: metrics.ReloadSnapshot{Succeeded: 12, Failed: 13, LastOK: true, LastGood: built},
+		}
+	})
+	s := scrape(t, m)
+	for name, value := range map[string]string{
+		"sallyport_config_generation": "3", "sallyport_requests_in_flight": "4", "sallyport_connections": "5", "sallyport_audit_dropped_total": "6",
+		"sallyport_waf_held_bytes": "7", "sallyport_waf_memory_bytes": "8",
+		`sallyport_backend_up{backend="app-1",pool="app"}`: "1", `sallyport_backend_requests_in_flight{backend="app-1",pool="app"}`: "2",
+		`sallyport_backend_up{backend="app-2",pool="app"}`: "0", `sallyport_backend_ejected{backend="app-2",pool="app"}`: "1",
+		`sallyport_backend_up{backend="odd?",pool="app"}`: "0",
+		"sallyport_limiter_clients":                       "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
+		`sallyport_geo_database_build_timestamp_seconds{database="country"}`: "1.7934912e+09", `sallyport_geo_database_build_timestamp_seconds{database="asn"}`: "",
+		`sallyport_config_reloads_total{result="taken"}`: "12", `sallyport_config_reloads_total{result="kept_old"}`: "13",
+		"sallyport_config_last_reload_success": "1", "sallyport_config_last_reload_success_timestamp_seconds": "1.7934912e+09",
+	} {
+		want(t, s, name, value)
+	}
+}
+
+// TestNames holds the form of names, which dashboards hold on to, and that each
+// has a help text.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("0.1.0")
+	m.Record(refusal())
+	m.Observe(func() metrics.Snapshot {
+		return metrics.Snapshot{
+			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "app-1"}}}},
+			Geo:   []metrics.GeoSnapshot{{Database: "asn", Built: time.Unix(1, 0)}}, Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
+		}
+	})
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	text := w.Body.String()
+	form := regexp.MustCompile(`^sallyport_[a-z_]+$`)
+	names := 0
+	for line := range strings.Lines(text) {
+		name, ok := strings.CutPrefix(line, "# TYPE ")
+		if !ok || !strings.HasPrefix(name, "sallyport_") {
+			continue
+		}
+		name, kind, _ := strings.Cut(strings.TrimSpace(name), " ")
+		names++
+		if !form.MatchString(name) || (kind == "counter") != strings.HasSuffix(name, "_total") {
+			t.Errorf("%s is a %s", name, kind)
+		}
+		if !strings.Contains(text, "# HELP "+name+" ") {
+			t.Errorf("%s has no help", name)
+		}
+	}
+	if names < 23 {
+		t.Errorf("%d metrics, want 23 at least", names)
+	}
+	for _, name := range []string{"go_goroutines", "process_open_fds"} {
+		if !strings.Contains(text, "\n"+name+" ") {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	m := metrics.New("0.1.0")
+	r := refusal()
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Record(r)
+	}
+}

@@ -1,0 +1,169 @@
+package metrics
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A Snapshot is what the stages know of themselves at one moment, in plain
+// numbers. Names come from the configuration.
+type Snapshot struct {
+	Generation  uint64 // number of the running configuration, from 1
+	InFlight    int64  // requests that are being served
+	Connections int64  // open client connections
+
+	Pools   []PoolSnapshot
+	Limiter LimiterSnapshot
+	Geo     []GeoSnapshot
+	Reloads ReloadSnapshot
+
+	AuditDropped uint64 // records that were not written, since the start
+	WAFHeld      int64  // bytes of bodies held for judging
+	WAFMemory    int64  // bytes that may be held (waf.memory)
+}
+
+// PoolSnapshot is one pool.
+type PoolSnapshot struct {
+	Name     string
+	Backends []BackendSnapshot
+}
+
+// BackendSnapshot is one backend of a pool.
+type BackendSnapshot struct {
+	Name     string
+	Up       bool // healthy and not ejected: requests may go there
+	Ejected  bool // out for a while after errors
+	InFlight int64
+}
+
+// LimiterSnapshot is the table of clients.
+type LimiterSnapshot struct {
+	Clients    int    // in the table, idle ones included
+	Evicted    uint64 // idle ones that made room for others
+	Overflowed uint64 // requests that shared a budget because the table was full
+}
+
+// GeoSnapshot is one database.
+type GeoSnapshot struct {
+	Database string    // "country" or "asn"
+	Built    time.Time // by its maker; zero: not known
+}
+
+// ReloadSnapshot is how configurations were taken.
+type ReloadSnapshot struct {
+	Succeeded uint64    // the start included
+	Failed    uint64    // the old configuration was kept
+	LastOK    bool      // of the last attempt
+	LastGood  time.Time // when the running configuration was taken; zero: never
+}
+
+// snapshots collects a Snapshot at each scrape.
+type snapshots struct {
+	m                                                  *Metrics
+	generation, inFlight, connections                  *prometheus.Desc
+	backendUp, backendEjected, backendInFlight         *prometheus.Desc
+	limiterClients, limiterEvictions, limiterOverflows *prometheus.Desc
+	geoBuilt, reloads, reloadOK, reloadTime            *prometheus.Desc
+	auditDropped, wafHeld, wafMemory                   *prometheus.Desc
+}
+
+func newSnapshots(m *Metrics) *snapshots {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("sallyport_"+name, help, labels, nil)
+	}
+	return &snapshots{
+		m:                m,
+		generation:       d("config_generation", "Number of the running configuration."),
+		inFlight:         d("requests_in_flight", "Requests that are being served."),
+		connections:      d("connections", "Open client connections."),
+		backendUp:        d("backend_up", "1 when requests may go to the backend.", "pool", "backend"),
+		backendEjected:   d("backend_ejected", "1 while the backend is out after errors.", "pool", "backend"),
+		backendInFlight:  d("backend_requests_in_flight", "Requests that wait for the backend.", "pool", "backend"),
+		limiterClients:   d("limiter_clients", "Clients in the table of budgets."),
+		limiterEvictions: d("limiter_evictions_total", "Idle clients that made room for others."),
+		limiterOverflows: d("limiter_overflows_total", "Requests that shared a budget because the table was full."),
+		geoBuilt:         d("geo_database_build_timestamp_seconds", "When the database was built.", "database"),
+		reloads:          d("config_reloads_total", "Configurations that were taken or turned down, the first included.", "result"),
+		reloadOK:         d("config_last_reload_success", "1 when the last configuration was taken."),
+		reloadTime:       d("config_last_reload_success_timestamp_seconds", "When the running configuration was taken."),
+		auditDropped:     d("audit_dropped_total", "Audit records that were not written."),
+		wafHeld:          d("waf_held_bytes", "Bytes of bodies held for judging."),
+		wafMemory:        d("waf_memory_bytes", "Bytes of bodies that may be held."),
+	}
+}
+
+// Describe names every metric that Collect may send.
+func (s *snapshots) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		s.generation, s.inFlight, s.connections, s.backendUp, s.backendEjected, s.backendInFlight,
+		s.limiterClients, s.limiterEvictions, s.limiterOverflows, s.geoBuilt, s.reloads, s.reloadOK, s.reloadTime,
+		s.auditDropped, s.wafHeld, s.wafMemory,
+	} {
+		ch <- d
+	}
+}
+
+// Collect asks for a snapshot. Before Observe there is none.
+func (s *snapshots) Collect(ch chan<- prometheus.Metric) {
+	ask := s.m.snap.Load()
+	if ask == nil {
+		return
+	}
+	snap := (*ask)()
+	put := func(d *prometheus.Desc, t prometheus.ValueType, v float64, labels ...string) {
+		for i := range labels {
+			labels[i] = strings.ToValidUTF8(labels[i], "?")
+		}
+		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) { put(d, prometheus.GaugeValue, v, labels...) }
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		put(d, prometheus.CounterValue, float64(v), labels...)
+	}
+
+	gauge(s.generation, float64(snap.Generation))
+	gauge(s.inFlight, float64(snap.InFlight))
+	gauge(s.connections, float64(snap.Connections))
+	type backend struct{ pool, name string }
+	seen := map[backend]bool{}
+	for _, p := range snap.Pools {
+		for _, b := range p.Backends {
+			// A series that is told twice would spoil the whole answer.
+			if seen[backend{p.Name, b.Name}] {
+				continue
+			}
+			seen[backend{p.Name, b.Name}] = true
+			gauge(s.backendUp, truth(b.Up), p.Name, b.Name)
+			gauge(s.backendEjected, truth(b.Ejected), p.Name, b.Name)
+			gauge(s.backendInFlight, float64(b.InFlight), p.Name, b.Name)
+		}
+	}
+	gauge(s.limiterClients, float64(snap.Limiter.Clients))
+	counter(s.limiterEvictions, snap.Limiter.Evicted)
+	counter(s.limiterOverflows, snap.Limiter.Overflowed)
+	for i, g := range snap.Geo {
+		twice := slices.ContainsFunc(snap.Geo[:i], func(o GeoSnapshot) bool { return o.Database == g.Database })
+		if !g.Built.IsZero() && !twice {
+			gauge(s.geoBuilt, float64(g.Built.Unix()), g.Database)
+		}
+	}
+	counter(s.reloads, snap.Reloads.Succeeded, "taken")
+	counter(s.reloads, snap.Reloads.Failed, "kept_old")
+	gauge(s.reloadOK, truth(snap.Reloads.LastOK))
+	if !snap.Reloads.LastGood.IsZero() {
+		gauge(s.reloadTime, float64(snap.Reloads.LastGood.Unix()))
+	}
+	counter(s.auditDropped, snap.AuditDropped)
+	gauge(s.wafHeld, float64(snap.WAFHeld))
+	gauge(s.wafMemory, float64(snap.WAFMemory))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,367 @@
+package gateway_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sallyport/internal/gate"
+	"sallyport/internal/testkit"
+)
+
+// leaky is a backend that tells everything about itself.
+func leaky(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Server", "LeakyServer/9.9")
+	w.Header().Set("X-Powered-By", "PHP/5.2")
+	switch r.URL.Path {
+	case "/boom":
+		http.Error(w, "Traceback: LeakyServer died in /srv/app.py", http.StatusInternalServerError)
+	case "/redirect":
+		w.Header().Set("Location", "http://"+r.Context().Value(http.LocalAddrContextKey).(net.Addr).String()+"/next")
+		w.WriteHeader(http.StatusFound)
+	default:
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprintf(w, "%s %s %d", r.Method, r.RequestURI, n)
+	}
+}
+
+const small = `
+listeners: [{address: "127.0.0.1:0"}]
+clients: {trusted_proxies: [127.0.0.0/8]}
+geo: {deny: [198.51.100.0/24]}
+limits: [{name: per-client, rate: 10/s, burst: 20}]
+pools: {app: {backends: [{name: one, url: "http://$BACKEND"}]}}
+routes: [{name: site, pool: app}]
+audit: {path: audit.jsonl}
+admin: {address: ""}
+`
+
+func TestEveryStageDecides(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), small)
+	for i, tc := range []struct {
+		rule, request string
+		status        int
+		reason        gate.Reason
+		contains      string
+	}{
+		{"a harmless request passes", "GET /hello?name=world", 200, "", "GET /hello?name=world 0"},
+		{"odd but legal targets arrive byte for byte", "GET /a%2Fb;v=1//c?x=%zz;y={|}^[]", 200, "", "GET /a%2Fb;v=1//c?x=%zz;y={|}^[] 0"},
+		{"SQL injection in the query", "GET /?id=1%27%20OR%20%271%27=%271%20UNION%20SELECT%20password%20FROM%20users--", 403, gate.WAFInboundScore, ""},
+		{"its harmless twin", "GET /?id=select+a+book", 200, "", ""},
+		{"script in a form", "POST /c\nContent-Type: application/x-www-form-urlencoded\n\nc=%3Cscript%3Ealert(document.cookie)%3C/script%3E", 403, gate.WAFInboundScore, ""},
+		{"its harmless twin", "POST /c\nContent-Type: application/x-www-form-urlencoded\n\nc=I+like+this+book", 200, "", "POST /c 18"},
+		{"a command in JSON", "POST /api\nContent-Type: application/json\n\n{\"a\":{\"b\":\";cat /etc/passwd|sh\"}}", 403, gate.WAFInboundScore, ""},
+		{"its harmless twin", "POST /api\nContent-Type: application/json\n\n{\"a\":{\"b\":\"the cat sat\"}}", 200, "", "POST /api 25"},
+		{"a denied network", "GET /\nX-Forwarded-For: 198.51.100.7", 403, gate.GeoPrefix, ""},
+		{"what stands left of the client does not count", "GET /\nX-Forwarded-For: 198.51.100.7, 203.0.113.7", 200, "", ""},
+		{"a method nobody allowed", "PURGE /", 405, gate.HTTPMethodNotAllowed, ""},
+		{"dot segments", "GET /a/../../etc/passwd", 400, gate.HTTPPathDots, ""},
+		{"an obvious smuggle", "POST /\nTransfer-Encoding: chunked\n\n0\r\n\r\n", 400, gate.HTTPTEAndCL, ""},
+		{"an error page of ours", "GET /boom", 500, "", ""},
+		{"a redirect to ourselves", "GET /redirect", 302, "", ""},
+	} {
+		request := tc.request
+		if !strings.Contains(request, "X-Forwarded-For") {
+			head, body, _ := strings.Cut(request, "\n\n")
+			request = fmt.Sprintf("%s\nX-Forwarded-For: 203.0.113.%d", head, 10+i)
+			if body != "" {
+				request += "\n\n" + body
+			}
+		}
+		a := e.send(t, request)
+		if a.status != tc.status || !strings.Contains(a.body, tc.contains) {
+			t.Errorf("%s: %q was answered %d %q, want %d %q", tc.rule, tc.request, a.status, a.body, tc.status, tc.contains)
+		}
+		if seen := fmt.Sprint(a.header, a.body); strings.Contains(seen, "Leaky") || strings.Contains(seen, "PHP/5.2") || strings.Contains(seen, "127.0.0.1:") {
+			t.Errorf("%s: the answer tells about the backend: %s", tc.rule, seen)
+		}
+		id := a.header.Get("X-Request-Id")
+		r := e.notes.find(t, id)
+		if r.Reason != tc.reason {
+			t.Errorf("%s: recorded as %q (%s), want %q", tc.rule, r.Reason, r.Detail, tc.reason)
+		}
+		if r.Reason == gate.WAFInboundScore && (r.WAF == nil || len(r.WAF.Matches) == 0 || r.WAF.Score < 5 || r.WAF.Matches[0].Line == 0) {
+			t.Errorf("%s: the record does not tell what matched: %+v", tc.rule, r.WAF)
+		}
+	}
+}
+
+func TestBudgetsOutliveAReload(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), strings.Replace(small, "rate: 10/s", "rate: 10/h", 1))
+	ask := func(client string) answer { return e.send(t, "GET /\nX-Forwarded-For: "+client) }
+	passed, refused := 0, answer{}
+	for range 60 {
+		if a := ask("203.0.113.9"); a.status == 200 {
+			passed++
+		} else {
+			refused = a
+		}
+	}
+	if refused.status != 429 || refused.header.Get("Retry-After") == "" {
+		t.Fatalf("after %d requests: %d with Retry-After %q, want a 429 that says when to come back", passed, refused.status, refused.header.Get("Retry-After"))
+	}
+	if a := ask("203.0.113.10"); a.status != 200 {
+		t.Errorf("another client got %d", a.status)
+	}
+	if err := e.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if a := ask("203.0.113.9"); a.status != 429 {
+		t.Errorf("after a reload the client got %d: its budget was refilled", a.status)
+	}
+	r := e.notes.find(t, refused.header.Get("X-Request-Id"))
+	if r.Limit == nil || r.Limit.Name != "per-client" || r.Limit.RetryAfter < 1 {
+		t.Errorf("the record tells %+v of the limit", r.Limit)
+	}
+}
+
+func TestABadReloadKeepsServing(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), small)
+	text, err := os.ReadFile(e.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.write(t, strings.Replace(string(text), "rate:", "rtae:", 1))
+	err = e.Reload()
+	if err == nil || !strings.Contains(err.Error(), "sallyport.yaml:5:") || !strings.Contains(err.Error(), "rtae") {
+		t.Errorf("Reload = %v, want the place of the unknown key", err)
+	}
+	rules := filepath.Join(e.dir, "broken.conf")
+	if err := os.WriteFile(rules, []byte("# fine\nSecRule ARGS \"@rx a\" \"id:1001,phase:2,pass\"\nSecRule ARGS \"@nope a\" \"id:1002,phase:2,pass\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.write(t, string(text)+"policies: {default: {rules_after: [broken.conf]}}\n")
+	if err = e.Reload(); err == nil || !strings.Contains(err.Error(), "broken.conf:3") {
+		t.Errorf("Reload = %v, want the file and line of the broken directive", err)
+	}
+	if a := e.send(t, "GET /\nX-Forwarded-For: 203.0.113.20"); a.status != 200 || e.Generation() != 1 {
+		t.Errorf("after bad reloads: %d by generation %d", a.status, e.Generation())
+	}
+}
+
+func TestObserveRefusesOnlyFraming(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), strings.Replace(small, "listeners:", "mode: observe\nlisteners:", 1))
+	for _, tc := range []struct {
+		rule, request string
+		status        int
+		action        string
+		reason        gate.Reason
+	}{
+		{"an attack passes and is recorded", "GET /?id=1%27%20UNION%20SELECT%20password%20FROM%20users--", 200, "observe", gate.WAFInboundScore},
+		{"a denied network likewise", "GET /\nX-Forwarded-For: 198.51.100.7", 200, "observe", gate.GeoPrefix},
+		{"hygiene likewise", "GET /a/../b", 200, "observe", gate.HTTPPathDots},
+		{"broken framing is refused", "POST /\nTransfer-Encoding: chunked\n\n0\r\n\r\n", 400, "refuse", gate.HTTPTEAndCL},
+		{"a limit of size is refused", "GET /" + strings.Repeat("a", 17<<10), 414, "refuse", gate.HTTPTargetTooLong},
+	} {
+		a := e.send(t, tc.request)
+		if a.status != tc.status {
+			t.Errorf("%s: status %d, want %d", tc.rule, a.status, tc.status)
+		}
+		if r := e.notes.find(t, a.header.Get("X-Request-Id")); r.Action != tc.action || r.Reason != tc.reason {
+			t.Errorf("%s: recorded as %s %s, want %s %s", tc.rule, r.Action, r.Reason, tc.action, tc.reason)
+		}
+	}
+}
+
+func TestSecretsStayOutOfTheLog(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), strings.Replace(small, "path: audit.jsonl", "path: audit.jsonl, log: all, rules_log: $DIR/rules.log", 1))
+	const secret = "hunter2hunter2"
+	for _, request := range []string{
+		"GET /?password=" + secret + "&q=1%27%20UNION%20SELECT%20password%20FROM%20users--",
+		"GET /\nAuthorization: Bearer " + secret,
+		"GET /\nCookie: session=" + secret + "%27%20UNION%20SELECT%20password%20FROM%20users--",
+		"POST /login\nContent-Type: application/x-www-form-urlencoded\n\nuser=a&password=" + secret + "%27%20UNION%20SELECT%20password%20FROM%20users--",
+		"POST /\nTransfer-Encoding: chunked\nAuthorization: Basic " + secret + "\n\n0\r\n\r\n",
+	} {
+		e.send(t, request)
+	}
+	if n := len(e.auditLines(t)); n != 5 {
+		t.Errorf("%d records were written, want 5", n)
+	}
+	for _, name := range []string{"audit.jsonl", "rules.log"} {
+		text, err := os.ReadFile(filepath.Join(e.dir, name))
+		if err != nil || len(text) == 0 {
+			t.Fatalf("%s: %d bytes, %v", name, len(text), err)
+		}
+		if strings.Contains(string(text), secret) {
+			t.Errorf("%s holds the secret: %s", name, text)
+		}
+	}
+}
+
+// TestWireCorpus sends every case of the corpus to the whole gateway. A
+// refused request must not reach the backend, not with one byte: bodies are
+// held to be judged, so that one that breaks off later is refused as a whole.
+func TestWireCorpus(t *testing.T) {
+	cases, err := testkit.LoadWire("../../testdata/wire")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen capture
+	e := open(t, &seen, `
+listeners: [{address: "127.0.0.1:0"}]
+limits: []
+policies: {default: {inbound_threshold: 1000}}
+http: {header_timeout: 1s, max_body: 1MiB}
+pools: {app: {backends: [{name: one, url: "http://$BACKEND"}], eject: {errors: 0}}}
+routes: [{name: site, pool: app}]
+audit: {path: audit.jsonl}
+admin: {address: ""}
+`)
+	for _, c := range cases {
+		testWire(t, e, c, &seen)
+	}
+}
+
+// TestAbortedRequestsLeaveNothing opens ten thousand requests that vanish at
+// every stage of their life, and looks at what is left.
+func TestAbortedRequestsLeaveNothing(t *testing.T) {
+	rounds := 10_000
+	if testing.Short() || raceEnabled {
+		rounds = 1_000
+	}
+	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err == nil {
+			for range 20 {
+				if _, err := w.Write(make([]byte, 16<<10)); err != nil {
+					return
+				}
+			}
+		}
+	}), strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", "limits: []", 1))
+	warm := e.send(t, "GET /")
+	if warm.status != 200 {
+		t.Fatal(warm)
+	}
+	base := runtime.NumGoroutine()
+	kinds := []string{
+		"GET / HT",
+		"GET / HTTP/1.1\r\nHost: a\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf",
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 100\r\n\r\nhalf",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+	}
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := worker; i < rounds; i += 8 {
+				c, err := net.Dial("tcp", e.address)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, _ = io.WriteString(c, kinds[i%len(kinds)])
+				if i%3 == 0 { // a reset instead of an orderly end
+					_ = c.(*net.TCPConn).SetLinger(0)
+				}
+				c.Close()
+			}
+		})
+	}
+	wg.Wait()
+	deadline := time.Now().Add(30 * time.Second)
+	for (runtime.NumGoroutine() > base+20 || e.Connections() > 2) && time.Now().Before(deadline) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if n := runtime.NumGoroutine(); n > base+20 {
+		stacks := make([]byte, 1<<16)
+		t.Errorf("%d goroutines are left, %d before:\n%s", n, base, stacks[:runtime.Stack(stacks, true)])
+	}
+	if n := e.Connections(); n > 2 {
+		t.Errorf("%d connections are still counted", n)
+	}
+	if a := e.send(t, "GET /"); a.status != 200 {
+		t.Errorf("afterwards a request gets %d", a.status)
+	}
+}
+
+func TestUploadsAndDownloadsStream(t *testing.T) {
+	const size = 64 << 20
+	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			w.Header().Set("Content-Length", strconv.Itoa(size))
+			buf := make([]byte, 64<<10)
+			for range size / len(buf) {
+				if _, err := w.Write(buf); err != nil {
+					return
+				}
+			}
+			return
+		}
+		n, _ := io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, n)
+	}), small+`policies: {default: {rules_before: [types.conf]}}`, "types.conf", `SecAction "id:1001,phase:1,pass,nolog,setvar:'tx.allowed_request_content_type=|image/png| |multipart/form-data|'"`)
+	var most atomic.Uint64
+	watch := time.NewTicker(5 * time.Millisecond)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-watch.C:
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				most.Store(max(most.Load(), m.HeapInuse))
+			}
+		}
+	})
+	for _, tc := range []struct {
+		rule string
+		req  func() *http.Request
+		want string
+	}{
+		{"an opaque upload", func() *http.Request {
+			r, _ := http.NewRequest("POST", "http://"+e.address+"/up", io.LimitReader(zeros{}, size))
+			r.Header.Set("Content-Type", "image/png")
+			r.ContentLength = size
+			return r
+		}, strconv.Itoa(size)},
+		{"a file in a form", func() *http.Request {
+			const head, tail = "--b\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nholiday\r\n--b\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\nContent-Type: application/octet-stream\r\n\r\n", "\r\n--b--\r\n"
+			r, _ := http.NewRequest("POST", "http://"+e.address+"/up", io.MultiReader(strings.NewReader(head), io.LimitReader(zeros{}, size), strings.NewReader(tail)))
+			r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
+			r.ContentLength = int64(len(head) + size + len(tail))
+			return r
+		}, ""},
+	} {
+		a := e.do(t, http.DefaultClient, tc.req())
+		if a.status != 200 || tc.want != "" && a.body != tc.want {
+			t.Errorf("%s: %d %q", tc.rule, a.status, a.body)
+		}
+	}
+	resp, err := http.Get("http://" + e.address + "/down")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+		t.Errorf("a download of %d bytes came as %d, %v", size, n, err)
+	}
+	resp.Body.Close()
+	close(stop)
+	wg.Wait()
+	if grown := int64(most.Load()) - int64(before.HeapInuse); grown > 24<<20 {
+		t.Errorf("the heap grew by %d MiB while %d MiB streamed", grown>>20, size>>20)
+	}
+}
+
+// zeros yields zero bytes without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"time"
+
+	"sallyport/internal/gate"
+	"sallyport/internal/geo"
+	"sallyport/internal/metrics"
+	"sallyport/limiter"
+	"sallyport/proxy"
+	"sallyport/waf"
+)
+
+// Status is what GET /status shows of a generation.
+type Status struct {
+	Mode      gate.Mode               `json:"mode"`
+	Policies  map[string]PolicyStatus `json:"policies"`
+	Databases []geo.Database          `json:"geo"`
+	Limiter   limiter.Stats           `json:"limiter"`
+	Audit     AuditStatus             `json:"audit"`
+	Pools     []proxy.PoolStatus      `json:"pools"`
+}
+
+// PolicyStatus is one policy of the WAF.
+type PolicyStatus struct {
+	Mode     gate.Mode `json:"mode"`
+	Paranoia int       `json:"paranoia"`
+	waf.PolicyInfo
+}
+
+// AuditStatus is how the audit log keeps up.
+type AuditStatus struct {
+	Path    string `json:"path"`
+	Dropped uint64 `json:"dropped"`
+}
+
+// Status implements server.Generation.
+func (g *Generation) Status() any {
+	s := Status{
+		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Databases: g.geo.Databases(), Limiter: g.limiter.Stats(),
+		Audit: AuditStatus{Path: g.cfg.Audit.Path, Dropped: g.audit.Dropped()}, Pools: g.handler.Pools(),
+	}
+	for name, info := range g.waf.Policies() {
+		p := g.cfg.WAF.Policies[name]
+		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, PolicyInfo: info}
+	}
+	return s
+}
+
+// Pools implements server.Generation.
+func (g *Generation) Pools() any { return g.handler.Pools() }
+
+// Traffic is what the server counts.
+type Traffic interface {
+	Connections() int
+	InFlight() int64
+}
+
+// Watch tells the metrics where traffic is counted. It is called once, before
+// the first generation.
+func (g *Gateway) Watch(t Traffic) {
+	g.metrics.Observe(func() metrics.Snapshot { return g.snapshot(t) })
+}
+
+func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
+	s := metrics.Snapshot{
+		InFlight: t.InFlight(), Connections: int64(t.Connections()),
+		Reloads: metrics.ReloadSnapshot{Succeeded: g.reloads.good.Load(), Failed: g.reloads.bad.Load(), LastOK: g.reloads.lastOK.Load()},
+	}
+	if last := g.reloads.lastGood.Load(); last > 0 {
+		s.Reloads.LastGood = time.Unix(last, 0)
+	}
+	gen := g.current.Load()
+	if gen == nil {
+		return s
+	}
+	s.Generation = gen.number
+	stats := gen.limiter.Stats()
+	s.Limiter = metrics.LimiterSnapshot{Clients: stats.Clients, Evicted: stats.Evicted, Overflowed: stats.Overflowed}
+	s.AuditDropped = gen.audit.Dropped()
+	s.WAFMemory = gen.cfg.WAF.Memory
+	for _, d := range gen.geo.Databases() {
+		s.Geo = append(s.Geo, metrics.GeoSnapshot{Database: d.Kind, Built: d.Built})
+	}
+	for _, p := range gen.handler.Pools() {
+		pool := metrics.PoolSnapshot{Name: p.Name}
+		for _, b := range p.Backends {
+			pool.Backends = append(pool.Backends, metrics.BackendSnapshot{
+				Name: b.Name, Up: b.State == "up", Ejected: b.State == "ejected", InFlight: b.InFlight,
+			})
+		}
+		s.Pools = append(s.Pools, pool)
+	}
+	return s
+}

@@ -1,0 +1,41 @@
+# make help tells what there is. run and test need nothing but Go and make.
+.POSIX:
+
+GO       = go
+FUZZTIME = 10s
+UPSTREAM =
+LISTEN   = 127.0.0.1:8080
+
+help: ## tell what there is
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | sort | while IFS='	' read -r t d; do printf '  %-8s %s\n' "$$t" "$$d"; done
+
+run: ## the demo behind the gateway; UPSTREAM=http://127.0.0.1:3000 protects an application of yours instead
+	@if [ -n "$(UPSTREAM)" ]; then exec $(GO) run ./cmd/sallyport serve --upstream "$(UPSTREAM)" --listen "$(LISTEN)"; \
+	else exec $(GO) run ./cmd/sallyport demo --listen "$(LISTEN)"; fi
+
+build: ## a static binary in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/sallyport ./cmd/sallyport
+
+test: ## every test
+	$(GO) test ./...
+
+race: ## every test with the race detector
+	$(GO) test -race ./...
+
+check: ## what CI holds a change to
+	sh .ci/check
+
+fuzz: ## each fuzz target for FUZZTIME (10s; hours are better)
+	sh .ci/fuzz $(FUZZTIME)
+
+bench: ## benchmarks beside the stock alternatives, in one run
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./limiter ./waf ./proxy ./internal/audit ./internal/gateway
+
+crs: ## the CRS regression suite, in-process and over the wire
+	$(GO) run ./cmd/sallyport rules test --crs
+	sh .ci/crs-wire
+
+site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
+	bash .ci/site
+
+.PHONY: help run build test race check fuzz bench crs site

@@ -143,6 +143,9 @@ func (p *Policy) validate() error {
 // the gateway from starting.
 func (e *Engine) Warnings() gate.Diagnostics { return slices.Clone(e.warnings) }
 
+// Held returns how many bytes of bodies are held right now.
+func (e *Engine) Held() int64 { return e.memory.held.Load() }
+
 // Policies tells what each policy consists of.
 func (e *Engine) Policies() map[string]PolicyInfo {
 	infos := make(map[string]PolicyInfo, len(e.policies))

@@ -23,6 +23,13 @@ func (t *Transaction) fill() {
 	}
 	for i := range head.Fields {
 		name, value := head.Fields[i].Name, head.Fields[i].Value
+		if strings.EqualFold(name, "Expect") {
+			// The gateway itself answers 100-continue, the only expectation that
+			// gets here, and the backend never sees the field (RFC 9110 section
+			// 10.1.1). The Core Rule Set forbids it, which would refuse every
+			// larger upload of common clients.
+			continue
+		}
 		if !strings.EqualFold(name, "Cookie") {
 			t.tx.AddRequestHeader(own(name), value)
 			continue

@@ -2,6 +2,7 @@ package waf
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/corazawaf/coraza/v3/types"
@@ -29,6 +30,26 @@ func (t *Transaction) summarise() {
 	}
 }
 
+// confirmed tells which values of a chain's head the rest of the chain is about.
+// A head that picks out every field name, for a link that forbids some of
+// them, would otherwise name fields that have nothing to do with the match.
+// Where the links speak of none of the head's values, all of them count.
+func confirmed(m types.MatchedRule) func(value string) bool {
+	var heads, links []string
+	for _, data := range m.MatchedDatas() {
+		if data.ChainLevel() == 0 {
+			heads = append(heads, data.Value())
+		} else {
+			links = append(links, strings.ToLower(strings.Trim(data.Value(), "/")))
+		}
+	}
+	about := func(value string) bool { return slices.Contains(links, strings.ToLower(value)) }
+	if !slices.ContainsFunc(heads, about) {
+		return func(string) bool { return true }
+	}
+	return about
+}
+
 // hits are the entries of one matched rule: one for each variable that it
 // matched. A rule without an effect, that is one that neither scores nor logs
 // nor decides, has none: it is bookkeeping.
@@ -46,11 +67,12 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 	}
 	var hits []gate.RuleHit
 	times := 0 // that the rule scored
+	confirms := confirmed(m)
 	for _, data := range m.MatchedDatas() {
 		if data.ChainLevel() == r.link {
 			times++
 		}
-		if data.ChainLevel() != 0 || len(hits) == maxHitsPerRule || len(t.result.Hits)+len(hits) >= maxHits && len(hits) > 0 {
+		if data.ChainLevel() != 0 || !confirms(data.Value()) || len(hits) == maxHitsPerRule || len(t.result.Hits)+len(hits) >= maxHits && len(hits) > 0 {
 			continue
 		}
 		hit := first

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -16,9 +17,18 @@ const memoryWait = time.Second
 var errMemory = errors.New("the memory for held bodies is spent")
 
 // A budget bounds the held bodies of the whole process.
-type budget struct{ free *semaphore.Weighted }
+type budget struct {
+	free *semaphore.Weighted
+	held atomic.Int64 // for the metrics; the semaphore decides
+}
 
-func newBudget(size int64) *budget { return &budget{semaphore.NewWeighted(size)} }
+func newBudget(size int64) *budget { return &budget{free: semaphore.NewWeighted(size)} }
+
+// give returns bytes to the budget.
+func (b *budget) give(n int64) {
+	b.held.Add(-n)
+	b.free.Release(n)
+}
 
 // A lease is what one transaction has taken from the budget. Its methods may
 // be called from several goroutines.
@@ -41,10 +51,11 @@ func (l *lease) take(ctx context.Context, n int64) error {
 			return errMemory
 		}
 	}
+	l.from.held.Add(n)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
-		l.from.free.Release(n)
+		l.from.give(n)
 		return errMemory
 	}
 	l.held += n
@@ -57,7 +68,7 @@ func (l *lease) release() {
 	defer l.mu.Unlock()
 	l.over = true
 	if l.held > 0 {
-		l.from.free.Release(l.held)
+		l.from.give(l.held)
 		l.held = 0
 	}
 }

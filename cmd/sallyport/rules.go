@@ -144,6 +144,9 @@ func (t *rulesTest) expected() (*ftw.Exceptions, error) {
 	if ds.Fatal() && !t.propose {
 		return nil, ds
 	}
+	if t.wire == "" {
+		e.InProcess()
+	}
 	return e, nil
 }
 

@@ -94,6 +94,8 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 	log := newLogger(first.Log, stderr)
 	defer func() { _ = log.Sync() }() // standard error cannot always be synced
 
+	defer zap.RedirectStdLog(log)() // libraries that log by themselves
+
 	gw := gateway.New(gateway.Options{Load: load, Version: version, Also: also, Log: log})
 	srv := server.New(server.Options{
 		Build:   func(n uint64) (server.Generation, error) { return gw.Build(n) },

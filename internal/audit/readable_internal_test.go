@@ -298,6 +298,22 @@ func TestLogLine(t *testing.T) {
 	}
 }
 
+// TestOwnIDStays holds that an id whose digits could be a card number still
+// ties its line to its record.
+func TestOwnIDStays(t *testing.T) {
+	e := newTestEncoder(nil, nil)
+	r := sample()
+	r.ID = "01a20768-4111-7111-8111-111111111111"
+	r.WAF.Matches[0].LogLine = `[client "1.2.3.4"] Coraza: Warning. m [data "4111 1111 1111 1111"] [unique_id "` + r.ID + `"]`
+	got, err := e.redactor.lines(nil, &r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := string(got); !strings.Contains(line, `[unique_id "`+r.ID+`"]`) || strings.Contains(line, "4111 1111") {
+		t.Errorf("the line is %q, want its id and no card number", line)
+	}
+}
+
 // FuzzRedact plants a value under a secret name and anywhere else, and looks
 // for it in what would be written.
 func FuzzRedact(f *testing.F) {

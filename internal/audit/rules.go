@@ -135,6 +135,11 @@ func (r *redactor) addLine(m *gate.RecordMatch) *logLine {
 	secret := r.secretVariable(m.Variable) || r.quotesSecret(m.Data) || r.quotesSecret(m.LogLine)
 	for i := range l.parts {
 		k := free
+		if l.parts[i] == r.rec.ID {
+			// Our own id: its digits may look like a card number, and without
+			// it the line belongs to no record.
+			continue
+		}
 		if secret && i%3 == 2 && strings.HasPrefix(strings.TrimLeft(l.parts[i-1], " ["), "data") {
 			k = whole
 		}

@@ -23,6 +23,9 @@ import (
 //	    reason: a version that does not exist is answered by the parser
 //	    tests: [920430-1, 920430-2]
 //
+// An entry with "wire: true" holds only where log lines are read back from
+// disk, redacted, and not for a run in one process; see InProcess.
+//
 // A run agrees with it when exactly these tests come out in exactly these
 // ways: an unexpected pass is an error like any other.
 type Exceptions struct {
@@ -42,6 +45,7 @@ type group struct {
 	kind   Kind
 	by     gate.Reason
 	reason string
+	wire   bool
 	tests  []string
 }
 
@@ -73,6 +77,7 @@ func (e *Exceptions) group(r *reader, n ast.Node, path string) {
 		"kind":   r.string(&kind),
 		"by":     r.string(&by),
 		"reason": r.string(&g.reason),
+		"wire":   r.boolean(&g.wire),
 		"tests": func(n ast.Node, path string) {
 			r.list(n, path, func(n ast.Node, path string) {
 				id, ok := r.text(n, path)
@@ -105,6 +110,15 @@ func (e *Exceptions) group(r *reader, n ast.Node, path string) {
 		r.fail(n, join(path, "tests"), "no tests", "")
 	}
 	e.groups = append(e.groups, g)
+}
+
+// InProcess drops the entries that hold only over the wire.
+func (e *Exceptions) InProcess() {
+	for id, at := range e.byTest {
+		if e.groups[at.group].wire {
+			delete(e.byTest, id)
+		}
+	}
 }
 
 // Review compares a run of the whole suite with the list. Each difference is
@@ -161,11 +175,13 @@ func (e *Exceptions) Write(w io.Writer, s *Summary) error {
 	for _, r := range s.NotPassed() {
 		g := group{kind: r.Kind, by: r.By}
 		if at, ok := e.byTest[r.Test]; ok && e.groups[at.group].kind == r.Kind && e.groups[at.group].by == r.By {
-			g.reason = e.groups[at.group].reason
+			g.reason, g.wire = e.groups[at.group].reason, e.groups[at.group].wire
 		} else {
 			found[r.Test] = strings.Join(r.Details, "; ")
 		}
-		i := slices.IndexFunc(groups, func(o group) bool { return o.kind == g.kind && o.by == g.by && o.reason == g.reason })
+		i := slices.IndexFunc(groups, func(o group) bool {
+			return o.kind == g.kind && o.by == g.by && o.reason == g.reason && o.wire == g.wire
+		})
 		if i < 0 {
 			i, groups = len(groups), append(groups, g)
 		}
@@ -183,6 +199,9 @@ func (e *Exceptions) Write(w io.Writer, s *Summary) error {
 		fmt.Fprintf(b, "  - kind: %s\n", g.kind)
 		if g.by != "" {
 			fmt.Fprintf(b, "    by: %s\n", g.by)
+		}
+		if g.wire {
+			b.WriteString("    wire: true\n")
 		}
 		fmt.Fprintf(b, "    reason: %s\n    tests:\n", quote(g.reason))
 		slices.SortFunc(g.tests, compareIDs)

@@ -80,6 +80,27 @@ func TestParseExceptionsRefuses(t *testing.T) {
 	}
 }
 
+func TestExceptionsOfTheWireOnly(t *testing.T) {
+	const src = "exceptions: [{kind: fail, wire: true, reason: redacted on disk, tests: [1-1]}]"
+	failed := results(ftw.Result{Test: "1-1", Kind: ftw.Failed})
+	passed := results(ftw.Result{Test: "1-1", Kind: ftw.Passed})
+	for _, inProcess := range []bool{false, true} {
+		e, diags := ftw.ParseExceptions("x.yaml", []byte(src))
+		if len(diags) > 0 {
+			t.Fatal(diags)
+		}
+		if inProcess {
+			e.InProcess()
+		}
+		if got := len(e.Review(failed)) > 0; got != inProcess {
+			t.Errorf("in process %t: a failure is reported %t", inProcess, got)
+		}
+		if got := len(e.Review(passed)) > 0; got == inProcess {
+			t.Errorf("in process %t: a pass is reported %t", inProcess, got)
+		}
+	}
+}
+
 // What Write prints is the list itself once a person has given the reasons
 // that are missing.
 func TestExceptionsWrite(t *testing.T) {

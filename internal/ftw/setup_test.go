@@ -1,6 +1,7 @@
 package ftw_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/corazawaf/coraza/v3"
@@ -19,5 +20,17 @@ func TestCRSSetupIsSecLang(t *testing.T) {
 	defer tx.Close()
 	if tx.ProcessRequestHeaders() == nil {
 		t.Error("the settings did not reach the transaction")
+	}
+}
+
+// TestWireSetupIsTheSame holds the file that `make crs` loads into a gateway
+// process to the set-up of the run in one process.
+func TestWireSetupIsTheSame(t *testing.T) {
+	got, err := os.ReadFile("../../testdata/crs/setup.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != ftw.CRSSetup {
+		t.Error("testdata/crs/setup.conf differs from CRSSetup")
 	}
 }

@@ -45,6 +45,7 @@ func Check(cfg *config.Config) Findings {
 		f.add(cfg, "policies", err)
 	} else {
 		policies = engine.Policies()
+		f.Problems = append(f.Problems, engine.Warnings()...)
 		f.add(cfg, "policies", engine.Close())
 	}
 	f.Summary = summary(cfg, policies)

@@ -4,28 +4,46 @@ import (
 	"time"
 
 	"sallyport/internal/gate"
-	"sallyport/internal/geo"
 	"sallyport/internal/metrics"
-	"sallyport/limiter"
 	"sallyport/proxy"
-	"sallyport/waf"
 )
 
 // Status is what GET /status shows of a generation.
 type Status struct {
-	Mode      gate.Mode               `json:"mode"`
-	Policies  map[string]PolicyStatus `json:"policies"`
-	Databases []geo.Database          `json:"geo"`
-	Limiter   limiter.Stats           `json:"limiter"`
-	Audit     AuditStatus             `json:"audit"`
-	Pools     []proxy.PoolStatus      `json:"pools"`
+	Mode     gate.Mode               `json:"mode"`
+	Policies map[string]PolicyStatus `json:"policies"`
+	Geo      []DatabaseStatus        `json:"geo"`
+	Limiter  LimiterStatus           `json:"limiter"`
+	Audit    AuditStatus             `json:"audit"`
+	Pools    []proxy.PoolStatus      `json:"pools"`
+	// Warnings are what check would warn about.
+	Warnings []string `json:"warnings"`
 }
 
 // PolicyStatus is one policy of the WAF.
 type PolicyStatus struct {
 	Mode     gate.Mode `json:"mode"`
 	Paranoia int       `json:"paranoia"`
-	waf.PolicyInfo
+	Rules    int       `json:"rules"`
+	Ruleset  string    `json:"ruleset"`
+}
+
+// DatabaseStatus is one geo database.
+type DatabaseStatus struct {
+	Kind    string    `json:"kind"` // country or asn
+	Path    string    `json:"path"`
+	Type    string    `json:"type"`
+	Built   time.Time `json:"built"`
+	Loaded  time.Time `json:"loaded"`
+	Problem string    `json:"problem,omitempty"` // why a newer file is not in use
+}
+
+// LimiterStatus is the table of clients.
+type LimiterStatus struct {
+	Clients    int    `json:"clients"`
+	Evicted    uint64 `json:"evicted"`
+	Refused    uint64 `json:"refused"`
+	Overflowed uint64 `json:"overflowed"`
 }
 
 // AuditStatus is how the audit log keeps up.
@@ -37,12 +55,18 @@ type AuditStatus struct {
 // Status implements server.Generation.
 func (g *Generation) Status() any {
 	s := Status{
-		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Databases: g.geo.Databases(), Limiter: g.limiter.Stats(),
-		Audit: AuditStatus{Path: g.cfg.Audit.Path, Dropped: g.audit.Dropped()}, Pools: g.handler.Pools(),
+		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Geo: []DatabaseStatus{}, Limiter: LimiterStatus(g.limiter.Stats()),
+		Audit: AuditStatus{Path: g.cfg.Audit.Path, Dropped: g.audit.Dropped()}, Pools: g.handler.Pools(), Warnings: []string{},
 	}
 	for name, info := range g.waf.Policies() {
 		p := g.cfg.WAF.Policies[name]
-		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, PolicyInfo: info}
+		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, Rules: info.Rules, Ruleset: info.Ruleset}
+	}
+	for _, d := range g.geo.Databases() {
+		s.Geo = append(s.Geo, DatabaseStatus(d))
+	}
+	for _, d := range g.waf.Warnings() {
+		s.Warnings = append(s.Warnings, d.String())
 	}
 	return s
 }
@@ -78,7 +102,7 @@ func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
 	stats := gen.limiter.Stats()
 	s.Limiter = metrics.LimiterSnapshot{Clients: stats.Clients, Evicted: stats.Evicted, Overflowed: stats.Overflowed}
 	s.AuditDropped = gen.audit.Dropped()
-	s.WAFMemory = gen.cfg.WAF.Memory
+	s.WAFHeld, s.WAFMemory = gen.waf.Held(), gen.cfg.WAF.Memory
 	for _, d := range gen.geo.Databases() {
 		s.Geo = append(s.Geo, metrics.GeoSnapshot{Database: d.Kind, Built: d.Built})
 	}

@@ -663,18 +663,15 @@ func TestDeadAndHangingBackendsCostNothing(t *testing.T) {
 
 func TestNoGoroutineIsLeftBehind(t *testing.T) {
 	b := script(t, func(_ *backend, c net.Conn, br *bufio.Reader) {
-		for {
-			r, err := http.ReadRequest(br)
-			if err != nil {
-				return
-			}
-			if r.URL.Path == "/stream" {
-				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
-			}
-			_, _ = io.Copy(io.Discard, r.Body)
-			_, _ = io.Copy(io.Discard, br) // never a whole answer
+		r, err := http.ReadRequest(br)
+		if err != nil {
 			return
 		}
+		if r.URL.Path == "/stream" {
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n")
+		}
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.Copy(io.Discard, br) // never a whole answer
 	})
 	g := newRig(b.addr)
 	g.cfg.BodyRate = 500

@@ -34,7 +34,7 @@ func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
 		Response: gate.RecordResponse{Status: v.rw.status, Bytes: v.rw.bytes},
 	}
 	for i, f := range head.Fields {
-		rec.Request.Headers[i] = gate.RecordField{Name: f.Name, Value: f.Value}
+		rec.Request.Headers[i] = gate.RecordField(f)
 	}
 	if rec.Request.Target == "" {
 		rec.Request.Target = head.Target

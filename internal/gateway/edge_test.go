@@ -65,12 +65,6 @@ func (n *notes) find(tb testing.TB, id string) gate.Record {
 	return gate.Record{}
 }
 
-func (n *notes) len() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return len(n.list)
-}
-
 // open starts a gateway. In the text, $BACKEND stands for a backend's host and
 // port, and $DIR for the directory of the file. The strings after it are names
 // and contents of files beside it.

@@ -79,8 +79,9 @@ func (r *reader) checkClients(c *Config) {
 	}
 }
 
-// checkGeo refuses rules that no database can answer: they would refuse
-// everybody, or nobody.
+// checkGeo refuses rules that no database can answer and that would therefore
+// let everybody pass. An allow list that nobody can be found on refuses
+// everybody instead, which is safe, and hardly meant.
 func (r *reader) checkGeo(c *Config) {
 	r.checkGeoRules(c, "geo", c.Geo.Global)
 	for i, rc := range c.Proxy.Routes {
@@ -93,12 +94,15 @@ func (r *reader) checkGeoRules(c *Config, path string, g geo.Rules) {
 		return
 	}
 	for key, rules := range map[string][]geo.Rule{"deny": g.Deny, "allow": g.Allow} {
-		at := path + "." + key
+		at, tell, so := path+"."+key, r.fail, ""
+		if key == "allow" && g.DenyUnknown {
+			tell, so = r.warn, ": all are refused whom no prefix allows"
+		}
 		if c.Geo.Country == "" && slices.ContainsFunc(rules, namesCountry) {
-			r.fail(at, "a country, but no database that knows countries", "name one in geo.country")
+			tell(at, "a country, but no database that knows countries"+so, "name one in geo.country")
 		}
 		if c.Geo.ASN == "" && slices.ContainsFunc(rules, namesNetwork) {
-			r.fail(at, "a network number, but no database that knows networks", "name one in geo.asn")
+			tell(at, "a network number, but no database that knows networks"+so, "name one in geo.asn")
 		}
 	}
 	// Where networks alone are allowed, unknown is about these.

@@ -72,13 +72,17 @@ func (s *ruleset) asksASN() bool {
 }
 
 // answerable refuses rules about what no database could tell: a list of denied
-// countries that never matches would look like protection and be none.
+// countries that never matches would look like protection and be none. Where
+// unknown places are refused an allow list without a database only refuses too
+// much, which is for the configuration to warn about.
 func (s *ruleset) answerable(cfg Config) error {
 	var errs []error
-	if s.asksCountry() && cfg.Country == "" {
+	open := !s.denyUnknown
+	listed := len(s.allow.countries)+len(s.allow.asns) > 0
+	if cfg.Country == "" && (len(s.deny.countries) > 0 || open && len(s.allow.countries) > 0 || !open && !listed) {
 		errs = append(errs, fmt.Errorf("%s: rules depend on the country, but geo.country names no database", s.name))
 	}
-	if s.asksASN() && cfg.ASN == "" {
+	if cfg.ASN == "" && (len(s.deny.asns) > 0 || open && len(s.allow.asns) > 0) {
 		errs = append(errs, fmt.Errorf("%s: rules depend on the network, but geo.asn names no database", s.name))
 	}
 	return errors.Join(errs...)

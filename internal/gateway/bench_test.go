@@ -159,9 +159,9 @@ func drive(b *testing.B, addr string, r benchRequest) {
 	b.ReportMetric(float64(cpu(b)-began)/float64(b.N), "cpu-ns/op")
 }
 
-// readMessage reads a head and discards the body that it announces. It returns
-// the byte after the first space: of a status its first digit, of a target its
-// slash.
+// readMessage reads the head of a request or an answer and discards the body
+// that it announces. Of an answer it returns the first digit of the status, of
+// a request 'd' for the download and a slash for everything else.
 func readMessage(br *bufio.Reader) (first byte, err error) {
 	size := 0
 	for n := 0; ; n++ {

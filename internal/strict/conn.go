@@ -105,7 +105,7 @@ func NewConn(c net.Conn, lim Limits, hooks Hooks) *Conn {
 	g := &Conn{nc: c, lim: lim, hooks: hooks, opened: time.Now()}
 	g.wake.L = &g.mu
 	g.scanner.lim = lim
-	g.write.grace, g.write.rate = lim.WriteGrace, lim.WriteRate
+	g.write.pace = lim.Pace()
 	return g
 }
 

@@ -64,11 +64,13 @@ func endToEnd(name string) bool {
 		"authorization", "proxy-authorization", "cookie", "set-cookie", "remote-user", "x-remote-user",
 		"cache-control", "range",
 		"forwarded", "via", "proxy", "x-real-ip", "x-client-ip", "client-ip", "true-client-ip",
-		"x-cluster-client-ip", "cf-connecting-ip", "cf-ipcountry", "fastly-client-ip", "x-originating-ip", "x-remote-ip",
-		"x-remote-addr", "x-request-id", "x-client-cert", "x-ssl-cert", "ssl-client-cert", "x-scheme", "x-url-scheme", "front-end-https":
+		"x-cluster-client-ip", "fastly-client-ip", "x-originating-ip", "x-remote-ip",
+		"x-remote-addr", "x-real-port", "x-proxyuser-ip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip", "fly-client-ip",
+		"x-original-uri", "x-original-forwarded-for", "x-country-code", "x-request-id",
+		"x-client-cert", "client-cert", "client-cert-chain", "x-arr-clientcert", "x-scheme", "x-url-scheme", "front-end-https":
 		return true
 	}
-	for _, prefix := range [...]string{"content-", "x-forwarded-", "x-ssl-client-", "x-geo-", "sec-"} {
+	for _, prefix := range [...]string{"content-", "x-forwarded-", "cf-connecting-", "cf-ip", "x-ssl-", "ssl-client-", "x-amzn-mtls-", "x-geo-", "x-geoip-", "sec-"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

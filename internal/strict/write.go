@@ -3,18 +3,12 @@ package strict
 import (
 	"sync"
 	"time"
-
-	"sallyport/internal/gate"
 )
 
-// A writer limits how slowly a client may read. Time spent in Write runs up a
-// debt, bytes that the client takes pay it off, and the debt may not exceed
-// the grace.
+// A writer limits how slowly a client may read.
 type writer struct {
 	mu      sync.Mutex // guards what follows; not held while the socket is written
-	rate    int64      // bytes a second; 0: no limit
-	grace   time.Duration
-	debt    time.Duration
+	pace    Pace
 	user    time.Time
 	own     time.Time // of the Write in progress; zero: there is none
 	tooSlow error
@@ -28,7 +22,7 @@ func (c *Conn) unlimitWrites() {
 	w := &c.write
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rate = 0
+	w.pace.rate = 0
 	_ = c.nc.SetWriteDeadline(w.user) // fails only when the socket is closed, as the next write will say
 }
 
@@ -54,12 +48,12 @@ func (c *Conn) writeSome(p []byte) (int, error) {
 		w.mu.Unlock()
 		return 0, w.tooSlow
 	}
-	if w.rate <= 0 {
+	if !w.pace.Limited() {
 		w.mu.Unlock()
 		return c.nc.Write(p)
 	}
 	start := time.Now()
-	w.own = start.Add(w.grace - w.debt + w.worth(len(p)))
+	w.own = start.Add(w.pace.Allow(len(p)))
 	err := c.nc.SetWriteDeadline(earlier(w.user, w.own))
 	w.mu.Unlock()
 	if err != nil {
@@ -70,20 +64,12 @@ func (c *Conn) writeSome(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil && isTimeout(err) && !now.Before(w.own) {
-		err = &gate.VerdictError{Verdict: gate.Refusal(gate.HTTPReaderTooSlow, gate.Enforce, "the client reads its answer too slowly")}
+		err = TooSlow()
 		w.tooSlow = err
 	}
-	w.debt = max(0, w.debt+now.Sub(start)-w.worth(n))
+	w.pace.Wrote(n, now.Sub(start))
 	w.own = time.Time{}
 	return n, err
-}
-
-// worth is how long n bytes may take.
-func (w *writer) worth(n int) time.Duration {
-	if w.rate <= 0 {
-		return 0
-	}
-	return time.Duration(int64(n) * int64(time.Second) / w.rate)
 }
 
 // SetWriteDeadline ends writes at t, also one that is in progress.
@@ -92,7 +78,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.user = t
-	if w.rate > 0 && w.own.IsZero() {
+	if w.pace.Limited() && w.own.IsZero() {
 		return nil // the next Write sets it
 	}
 	return c.nc.SetWriteDeadline(earlier(t, w.own))

@@ -18,6 +18,9 @@ const (
 	// maxPatience bounds what a client that was fast can save up. Without it,
 	// ten megabytes sent at once would buy hours of silence.
 	maxPatience = time.Minute
+	// leaveTime is how long after its body a client that leaves may seem to be
+	// there.
+	leaveTime = 50 * time.Millisecond
 	// lingerTime and lingerBytes bound what is read of a body after its
 	// request was answered.
 	lingerTime  = time.Second
@@ -36,6 +39,7 @@ var (
 //
 // Read is called by one goroutine at a time; the other methods by any.
 type clientBody struct {
+	ctx     context.Context // of the request: ends with the connection, or the HTTP/2 stream
 	src     io.ReadCloser
 	control *http.ResponseController
 	length  int64 // declared; -1: not declared
@@ -55,8 +59,8 @@ type clientBody struct {
 	err      error
 }
 
-func newClientBody(src io.ReadCloser, control *http.ResponseController, length, rate int64, grace time.Duration) *clientBody {
-	return &clientBody{src: src, control: control, length: length, rate: rate, patience: grace, ceiling: max(grace, maxPatience)}
+func newClientBody(ctx context.Context, src io.ReadCloser, control *http.ResponseController, length, rate int64, grace time.Duration) *clientBody {
+	return &clientBody{ctx: ctx, src: src, control: control, length: length, rate: rate, patience: grace, ceiling: max(grace, maxPatience)}
 }
 
 // limit sets how long the body may be. Until then nothing can be read.
@@ -134,8 +138,25 @@ func (b *clientBody) explain(err error) error {
 		return &gate.VerdictError{Verdict: gate.Refusal(gate.HTTPBodyTooSlow, gate.Enforce, errTooSlow.Error())}
 	case b.stopped:
 		return errBodyStopped
+	case b.length > 0 && b.stays():
+		// An HTTP/2 stream that ended short of its content-length (RFC 9113
+		// section 8.1.1). The guard says so itself in HTTP/1.
+		return &gate.VerdictError{Verdict: gate.Refusal(gate.HTTPLengthInvalid, gate.Enforce, err.Error())}
 	}
 	return &gate.VerdictError{Verdict: gate.Failure(gate.PoolClientGone, fmt.Errorf("read the request body: %w", err))}
+}
+
+// stays reports whether the client is still there after its body has failed.
+// net/http ends the body a moment before the context when it is not.
+func (b *clientBody) stays() bool {
+	moment := time.NewTimer(leaveTime)
+	defer moment.Stop()
+	select {
+	case <-b.ctx.Done():
+		return false
+	case <-moment.C:
+		return true
+	}
 }
 
 // watch runs when the client's patience may have run out. Only a Read that

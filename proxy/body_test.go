@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -61,7 +63,7 @@ func TestBodyRate(t *testing.T) {
 	const grace = 10 * time.Second
 	start := func() (*line, *clientBody) {
 		l := newLine()
-		b := newClientBody(l, http.NewResponseController(l), -1, 100, grace)
+		b := newClientBody(t.Context(), l, http.NewResponseController(l), -1, 100, grace)
 		b.limit(1 << 20)
 		return l, b
 	}
@@ -149,7 +151,7 @@ func TestBodyRate(t *testing.T) {
 	t.Run("without a rate nobody is too slow", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLine()
-			b := newClientBody(l, http.NewResponseController(l), -1, 0, grace)
+			b := newClientBody(t.Context(), l, http.NewResponseController(l), -1, 0, grace)
 			b.limit(10)
 			go func() { time.Sleep(24 * time.Hour); l.bytes <- "x" }()
 			if n, err := b.Read(buf); n != 1 || err != nil {
@@ -190,12 +192,41 @@ func TestBodyLimit(t *testing.T) {
 		{"one byte more", -1, "123456", 5, gate.HTTPBodyTooLarge},
 		{"much more", -1, strings.Repeat("x", 100000), 5, gate.HTTPBodyTooLarge},
 	} {
-		b := newClientBody(io.NopCloser(strings.NewReader(tc.body)), http.NewResponseController(newLine()), tc.length, 0, 0)
+		b := newClientBody(t.Context(), io.NopCloser(strings.NewReader(tc.body)), http.NewResponseController(newLine()), tc.length, 0, 0)
 		b.limit(5)
 		got, err := io.ReadAll(b)
 		if len(got) != tc.want || reason(err) != tc.reason {
 			t.Errorf("%s: %d bytes, %v", tc.rule, len(got), err)
 		}
+	}
+}
+
+func TestBodyThatFails(t *testing.T) {
+	broken := errors.New("the stream has ended")
+	for _, tc := range []struct {
+		rule   string
+		length int64
+		leaves time.Duration // after that the context ends; 0: it does not
+		want   gate.Reason
+	}{
+		{"shorter than declared, by a client that is still there", 5, 0, gate.HTTPLengthInvalid},
+		{"by a client that leaves", 5, time.Millisecond, gate.PoolClientGone},
+		{"no length is declared", -1, 0, gate.PoolClientGone},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				b := newClientBody(ctx, io.NopCloser(iotest.ErrReader(broken)), http.NewResponseController(newLine()), tc.length, 0, 0)
+				b.limit(100)
+				if tc.leaves > 0 {
+					time.AfterFunc(tc.leaves, leave)
+				}
+				if _, err := b.Read(make([]byte, 10)); reason(err) != tc.want {
+					t.Errorf("%v, want %s", err, tc.want)
+				}
+			})
+		})
 	}
 }
 

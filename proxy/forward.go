@@ -156,7 +156,9 @@ func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 		_ = info.Conn.Close() // so that nothing can be written
 		return
 	}
-	a.sent, a.reused = true, info.Reused
+	a.reused = info.Reused
+	q, ok := info.Conn.(*quietConn)
+	a.sent = !ok || !info.Reused || q.hush() // else it is closed: nothing can be written
 }
 
 // interim passes on the hints of a backend (RFC 8297), and no other interim

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"sallyport/internal/gate"
 )
@@ -55,15 +59,16 @@ func sent(t *testing.T, set func(*rig), lines ...string) []string {
 func TestFieldsForBackend(t *testing.T) {
 	const host = "Host: shop.example.org"
 	added := []string{"X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 192.0.2.7"}
-	trusting := func(client string) func(*rig) {
+	trustingBy := func(field, client string) func(*rig) {
 		return func(g *rig) {
 			g.in.peer = netip.MustParseAddrPort("10.0.0.5:1")
 			g.stages.Client = checker(func(req *gate.Request) gate.Verdict {
-				req.Trusted, req.Client = true, netip.MustParseAddr(client)
+				req.Trusted, req.Client, req.ChosenBy = true, netip.MustParseAddr(client), field
 				return gate.Passes(gate.StageClient)
 			})
 		}
 	}
+	trusting := func(client string) func(*rig) { return trustingBy("X-Forwarded-For", client) }
 	for _, tc := range []struct {
 		rule string
 		set  func(*rig)
@@ -83,11 +88,15 @@ func TestFieldsForBackend(t *testing.T) {
 		{"Proxy becomes HTTP_PROXY elsewhere", nil, []string{host, "proxy: http://evil.example"}, []string{"added"}},
 		{"gRPC keeps its trailers", nil, []string{host, "te: trailers", "content-type: application/grpc"}, []string{"Te: trailers", "added", "content-type: application/grpc"}},
 		{"nobody else can say who the client is", nil, []string{host, "X-Forwarded-For: 1.2.3.4", "x-forwarded-proto: https", "X-Forwarded-Host: evil", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x",
-			"Forwarded: for=1.2.3.4", "X-Real-IP: 1.2.3.4", "X-Request-ID: x", "CF-Connecting-IP: 1.2.3.4", "True-Client-IP: 1.2.3.4", "X-Original-URL: /admin", "Client-Cert: :x:"}, []string{"added"}},
+			"Forwarded: for=1.2.3.4", "X-Real-IP: 1.2.3.4", "X-Request-ID: x", "CF-Connecting-IP: 1.2.3.4", "True-Client-IP: 1.2.3.4", "X-Original-URL: /admin", "Client-Cert: :x:",
+			"X-Forwarded: for=1.2.3.4", "Front-End-Https: on", "X-Url-Scheme: https", "X-SSL-Cert: x", "X-ARR-ClientCert: x", "X-Amzn-Mtls-Clientcert: x", "Remote-User: admin"}, []string{"added"}},
+		{"nor with underscores for dashes", nil, []string{host, "X_Azure_ClientIP: 1.2.3.4", "Client_Cert: :x:", "x_forwarded_for: 1.2.3.4", "X_Request-Id: x", "X_Own: 1"}, []string{"added", "X_Own: 1"}},
 		{"a trusted proxy can", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6, 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: www.example.org", "X-Forwarded-Prefix: /x", "CF-Connecting-IP: 203.0.113.9", "Forwarded: for=x"},
 			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: www.example.org", "X-Forwarded-Port: 443", "X-Forwarded-Prefix: /x", "X-Forwarded-Proto: https", "X-Real-Ip: 203.0.113.9"}},
 		{"trusted hops are passed on, the client's own talk is not", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9:99, [2001:db8::1]", "X-Forwarded-Port: 8443"},
 			[]string{"X-Forwarded-For: 203.0.113.9, 2001:db8::1, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 8443", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
+		{"a hop in a field that did not name the client may be the client's own talk", trustingBy("CF-Connecting-IP", "203.0.113.9"), []string{host, "CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 6.6.6.6"},
+			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"a trusted proxy that asks for itself", trusting("10.0.0.5"), []string{host},
 			[]string{"X-Forwarded-For: 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 10.0.0.5"}},
 		{"nonsense of a trusted proxy is not passed on", trusting("203.0.113.9"), []string{host, "X-Forwarded-Proto: gopher", "X-Forwarded-Host: a/b", "X-Forwarded-Port: x"},
@@ -264,6 +273,32 @@ func TestBrokenBodies(t *testing.T) {
 			t.Errorf("record %s %d", rec.Reason, rec.Status)
 		}
 	})
+}
+
+// TestRefusalsAreNoErrorsOfOurs: a client must not be able to fill the
+// operational log.
+func TestRefusalsAreNoErrorsOfOurs(t *testing.T) {
+	refusal := gate.Refusal(gate.HTTPBodyCut, gate.Enforce, "")
+	refusal.Err = errors.New("connection reset")
+	for _, tc := range []struct {
+		rule    string
+		verdict gate.Verdict
+		lines   int
+	}{
+		{"a body that the client breaks off", refusal, 0},
+		{"a stage that fails", gate.Failure(gate.WAFEngine, errors.New("engine")), 1},
+	} {
+		core, logged := observer.New(zap.ErrorLevel)
+		g := newRig(saying(t, ok).addr)
+		g.log = zap.New(core)
+		g.waf.request = func(*gate.Request) gate.Verdict { return tc.verdict }
+		g.start(t)
+		g.ask(t, get, "")
+		g.records.last(t, 1)
+		if got := logged.Len(); got != tc.lines {
+			t.Errorf("%s: %d lines, want %d", tc.rule, got, tc.lines)
+		}
+	}
 }
 
 func TestSlowBody(t *testing.T) {

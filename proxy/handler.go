@@ -178,7 +178,7 @@ func (h *Handler) head(v *visit) gate.Verdict {
 		return r.Verdict(h.mode)
 	}
 	if b := v.req.HTTP.Body; b != nil && b != http.NoBody {
-		v.body = newClientBody(b, v.rw.control, head.Length, h.bodyRate, h.grace)
+		v.body = newClientBody(v.req.HTTP.Context(), b, v.rw.control, head.Length, h.bodyRate, h.grace)
 		v.req.HTTP = v.req.HTTP.WithContext(v.req.HTTP.Context()) // net/http looks at the body of its own
 		v.req.HTTP.Body = v.body
 	}
@@ -283,7 +283,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	case panicked != nil:
 		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))
 		verdict = v.note(gate.Failure(gate.GatewayPanic, fmt.Errorf("panic: %v", panicked)))
-	case verdict.Err != nil && verdict.Stage != gate.StagePool: // the pool's are in the records, and in its state
+	case verdict.Action == gate.Fail && verdict.Err != nil && verdict.Stage != gate.StagePool: // the pool's are in the records, and in its state
 		h.log.Error("a stage failed", zap.String("id", v.req.ID), zap.String("reason", string(verdict.Reason)), zap.String("error", clip(verdict.Err.Error())))
 	}
 	if !verdict.Passed() {

@@ -41,8 +41,6 @@ var answerFates = map[string]answerFate{
 	"Date":               drop, // two clocks are two backends; ours is written
 	// Names and versions of software, which nothing but scanners reads.
 	"Server":                          drop,
-	"X-Powered-By":                    drop,
-	"X-Powered-Cms":                   drop,
 	"X-Generator":                     drop,
 	"X-Turbo-Charged-By":              drop,
 	"X-Php-Version":                   drop,
@@ -121,7 +119,7 @@ var answerFates = map[string]answerFate{
 // X-Amz-Cf- is the content network's; the other X-Amz- fields are the API of
 // object stores, and applications need them.
 var droppedPrefixes = []string{
-	"X-Aspnet", "X-Backend", "X-Upstream", "X-Varnish", "X-Cache", "X-Drupal-", "X-Envoy-", "X-Kong-",
+	"X-Powered-", "X-Aspnet", "X-Backend", "X-Upstream", "X-Varnish", "X-Cache", "X-Drupal-", "X-Envoy-", "X-Kong-",
 	"X-Accel-", "X-Amz-Cf-", "X-Nginx-", "X-Haproxy-", "X-Traefik-", "X-Litespeed-", "X-Magento-Cache-", "X-Forwarded-",
 }
 

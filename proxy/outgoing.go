@@ -64,8 +64,14 @@ var requestFates = map[string]requestFate{
 	"X-Appengine-User-Ip":      forwarding,
 	"Fastly-Client-Ip":         forwarding,
 	"Fly-Client-Ip":            forwarding,
+	"X-Forwarded":              forwarding,
 	"X-Host":                   forwarding,
 	"X-Scheme":                 forwarding,
+	"X-Url-Scheme":             forwarding,
+	"Front-End-Https":          forwarding,
+	// Its name, as proxies that ask for passwords report it.
+	"Remote-User":   forwarding,
+	"X-Remote-User": forwarding,
 	// Another path than the one that was judged.
 	"X-Original-Url":  forwarding,
 	"X-Original-Uri":  forwarding,
@@ -75,14 +81,21 @@ var requestFates = map[string]requestFate{
 	"Client-Cert":       forwarding,
 	"Client-Cert-Chain": forwarding,
 	"X-Client-Cert":     forwarding,
+	"X-Arr-Clientcert":  forwarding,
 	"X-Country-Code":    forwarding,
 }
 
 // forwardingPrefixes are those that whole families of forwarding fields begin
 // with.
-var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-Client-", "Ssl-Client-", "X-Geo-", "X-Geoip-"}
+var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-", "Ssl-Client-", "X-Amzn-Mtls-", "X-Geo-", "X-Geoip-"}
 
+// fateOf is the fate of a field by its canonical name. An underscore counts as
+// a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
+// and the strict reader may have been told to let such names pass.
 func fateOf(canonical string) requestFate {
+	if strings.IndexByte(canonical, '_') >= 0 {
+		canonical = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(canonical, "_", "-"))
+	}
 	if f, ok := requestFates[canonical]; ok {
 		return f
 	}
@@ -259,8 +272,12 @@ func (v *visit) chain() string {
 }
 
 // believedHops are the addresses that trusted proxies added to
-// X-Forwarded-For after that of the client.
+// X-Forwarded-For after that of the client. Where another field named the
+// client, nobody has checked who wrote this one.
 func (v *visit) believedHops() []netip.Addr {
+	if !hasPrefixFold(v.req.ChosenBy, "X-Forwarded-For") {
+		return nil
+	}
 	var all []netip.Addr
 	for _, f := range v.req.Head.Fields {
 		if !strings.EqualFold(f.Name, "X-Forwarded-For") {

@@ -44,8 +44,8 @@ func TestAnswerFields(t *testing.T) {
 	}{
 		{"what reveals nothing passes", "ETag: \"1\"\r\nX-App: a\r\nX-App: b\r\nServer-Timing: db;dur=1\r\n",
 			[]string{"Etag: \"1\"\r\n", "X-App: a\r\n", "X-App: b\r\n", "Server-Timing: db;dur=1\r\n"}, []string{"Content-Type"}},
-		{"software", "Server: nginx/1.22\r\nx-powered-by: PHP/5\r\nX-AspNet-Version: 4\r\nX-AspNetMvc-Version: 5\r\nX-Drupal-Cache: HIT\r\nLiferay-Portal: 7\r\n", nil,
-			[]string{"nginx", "PHP", "Asp", "Drupal", "Liferay"}},
+		{"software", "Server: nginx/1.22\r\nx-powered-by: PHP/5\r\nX-Powered-By-Plesk: PleskLin\r\nX-AspNet-Version: 4\r\nX-AspNetMvc-Version: 5\r\nX-Drupal-Cache: HIT\r\nLiferay-Portal: 7\r\n", nil,
+			[]string{"nginx", "PHP", "Plesk", "Asp", "Drupal", "Liferay"}},
 		{"hops", "Via: 1.1 varnish\r\nX-Served-By: web-3\r\nX-Backend-Server: BACKEND\r\nX-Upstream: web-3\r\nX-Cache-Hits: 1\r\nX-Varnish: 1 2\r\nX-Envoy-Upstream-Service-Time: 5\r\n", nil,
 			[]string{"Via", "web-3", "127.0.0.1", "Cache", "Varnish", "Envoy"}},
 		{"hop-by-hop fields, named ones too", "Connection: X-Hop, keep-alive\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n", nil,

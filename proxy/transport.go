@@ -45,6 +45,8 @@ func newTransport(cfg PoolConfig) (*http.Transport, error) {
 		IdleConnTimeout:        idleConnTime,
 		ResponseHeaderTimeout:  cfg.Timeout.Header,
 		MaxResponseHeaderBytes: maxAnswerHead,
+		// Most answers fit, and are then written to the client in one piece.
+		ReadBufferSize: 16 << 10,
 		Protocols:              new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
@@ -94,7 +96,11 @@ type dialer struct {
 func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.connect)
 	defer cancel()
-	return d.dial(ctx, network, addr)
+	c, err := d.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return newQuietConn(c), nil
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -126,7 +132,7 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return tc, nil
+	return newQuietConn(tc), nil
 }
 
 // A backendConn bounds the time in which a backend takes no bytes: a process

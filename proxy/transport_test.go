@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,11 +11,14 @@ import (
 	"encoding/pem"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,4 +127,50 @@ func TestTransportsOwnRefusalIsNoBackendsFault(t *testing.T) {
 		t.Errorf("backend %+v", s)
 	}
 	b.none(t, "a value that cannot be sent")
+}
+
+// TestBytesAfterAnAnswer shows that what a backend says beyond the end of its
+// answer to one client is not the answer to another.
+func TestBytesAfterAnAnswer(t *testing.T) {
+	b := script(t, func(_ *backend, c net.Conn, br *bufio.Reader) {
+		for {
+			r, err := http.ReadRequest(br)
+			if err != nil {
+				return
+			}
+			answer := ok
+			if r.URL.Path == "/odd" {
+				answer = "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
+			}
+			if _, err := io.WriteString(c, answer); err != nil {
+				return
+			}
+		}
+	})
+	g := newRig(b.addr).start(t)
+	var clients sync.WaitGroup
+	var poisoned, served atomic.Int64
+	for i := range 8 {
+		clients.Go(func() {
+			path := "/odd"
+			if i%2 == 0 {
+				path = "/"
+			}
+			c := g.dial(t)
+			br := bufio.NewReader(c)
+			for range 1000 {
+				_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a.example\r\n\r\n")
+				switch a := read(t, br, "GET"); {
+				case path == "/" && a.body == "POISON":
+					poisoned.Add(1)
+				case path == "/" && a.status == 200:
+					served.Add(1)
+				}
+			}
+		})
+	}
+	clients.Wait()
+	if poisoned.Load() > 0 || served.Load() < 3500 {
+		t.Errorf("of 4000 requests %d got their answer, %d that of somebody else", served.Load(), poisoned.Load())
+	}
 }

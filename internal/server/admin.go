@@ -232,9 +232,12 @@ func (a *admin) mayRead(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
-	problem(w, http.StatusUnauthorized, "off loopback this needs the token of "+a.settings.Load().TokenFile)
+	problem(w, http.StatusUnauthorized, "off loopback this needs the token of the file "+tokenHint)
 	return false
 }
+
+// tokenHint tells an operator where to look, and others nothing.
+const tokenHint = "admin-token in state.dir"
 
 func (a *admin) authorized(r *http.Request) bool {
 	got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -255,7 +258,7 @@ func (a *admin) changes(do http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !a.authorized(r) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sallyport"`)
-			problem(w, http.StatusUnauthorized, "this needs the token of "+a.settings.Load().TokenFile)
+			problem(w, http.StatusUnauthorized, "this needs the token of the file "+tokenHint)
 			return
 		}
 		if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
@@ -279,7 +282,6 @@ func (a *admin) readyz(w http.ResponseWriter, _ *http.Request) {
 
 func (a *admin) reload(w http.ResponseWriter, _ *http.Request) {
 	if err := a.server.Reload(); err != nil {
-		a.server.log.Error("reload failed, the running configuration stays", zap.Error(err))
 		answerJSON(w, http.StatusUnprocessableEntity, reloadAnswer{Generation: a.server.Generation(), Problems: problems(err)})
 		return
 	}

@@ -129,23 +129,14 @@ func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
 	set := l.settings.Load()
 	base := connBase{listener: l, peer: peer, set: set, raw: raw}
 	if set.tls == nil {
-		if set.h2c {
-			conn, isH2, err := sniff(raw, set.handshake)
-			if err != nil {
-				base.drop()
-				return
-			}
-			if isH2 {
-				l.pass(&conn2{Conn: conn, connBase: base}, true)
-				return
-			}
-			raw = conn
-		}
-		if !set.http1 {
+		switch {
+		case set.h2c:
+			l.sniff(raw, base, nil)
+		case set.http1:
+			l.pass(newConn1(raw, base), false)
+		default:
 			base.drop()
-			return
 		}
-		l.pass(newConn1(raw, base), false)
 		return
 	}
 	secured, err := l.secure(raw, set)
@@ -159,12 +150,31 @@ func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
 	base.secured = true
 	switch {
 	case state.NegotiatedProtocol == "h2":
-		l.pass(&conn2{Conn: secured, connBase: base, state: &state}, true)
+		l.sniff(secured, base, &state)
 	case set.http1:
 		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
 	default:
 		base.drop()
 		l.refuse(peer, gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+	}
+}
+
+// sniff opens a connection that begins with the HTTP/2 preface, within its
+// time: net/http would wait for the preface for ever. Without TLS (state is
+// nil) it may be HTTP/1 instead, where the listener speaks that.
+func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) {
+	conn, two, err := sniff(c, base.set.handshake)
+	switch {
+	case err == nil && two:
+		l.pass(&conn2{Conn: conn, connBase: base, state: state}, true)
+	case err == nil && state == nil && base.set.http1:
+		l.pass(newConn1(conn, base), false)
+	default:
+		if err == nil {
+			err = errNoPreface
+		}
+		base.drop()
+		l.refuse(base.peer, gate.HTTPNoHead, err)
 	}
 }
 
@@ -231,6 +241,8 @@ func peerOf(c net.Conn) netip.AddrPort {
 // preface is how an HTTP/2 client begins (RFC 9113 section 3.4).
 var preface = []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 
+var errNoPreface = errors.New("the connection does not begin with the HTTP/2 preface")
+
 // sniff reads until the connection has shown whether it begins with the HTTP/2
 // preface, and returns one that yields those bytes again.
 func sniff(c net.Conn, within time.Duration) (net.Conn, bool, error) {
@@ -264,6 +276,14 @@ func (r *replayed) Read(p []byte) (int, error) {
 	n := copy(p, r.head)
 	r.head = r.head[n:]
 	return n, nil
+}
+
+// CloseWrite ends the sending direction, where the connection has such a thing.
+func (r *replayed) CloseWrite() error {
+	if half, ok := r.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 // A queue is the net.Listener through which net/http gets connections that
@@ -304,3 +324,10 @@ func (q *queue) Close() error {
 
 // Addr is asked for by net/http and means nothing here.
 func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
+
+// handshake is the part of a tls.Conn that the accept path needs.
+type handshake interface {
+	net.Conn
+	HandshakeContext(context.Context) error
+	ConnectionState() tls.ConnectionState
+}

@@ -7,12 +7,10 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,25 +19,6 @@ import (
 
 	"sallyport/internal/gate"
 )
-
-// A Generation is one configuration at work. It is built whole, serves, and is
-// closed when the last request that began on it has ended.
-type Generation interface {
-	http.Handler
-	// Server is the part of the configuration that belongs to this package.
-	Server() Config
-	// TrustedPeer reports whether the address is a trusted proxy, whose
-	// connections are not counted per client.
-	TrustedPeer(netip.Addr) bool
-	// Status and Pools are what the admin endpoint shows; both are encoded as
-	// JSON.
-	Status() any
-	Pools() any
-	// Activate is called once, when the generation starts to serve. It cannot
-	// fail.
-	Activate()
-	Close() error
-}
 
 // Options are what the server is given from outside.
 type Options struct {
@@ -111,7 +90,12 @@ func (s *Server) Reload() error {
 	}
 	s.notifyReloading()
 	defer s.notifyReady()
-	return s.swap()
+	if err := s.swap(); err != nil {
+		s.log.Error("reload failed, the running configuration stays", zap.Uint64("generation", s.Generation()))
+		return err
+	}
+	s.log.Info("reloaded", zap.Uint64("generation", s.Generation()))
+	return nil
 }
 
 // swap is Start and Reload: everything that can fail happens before anything
@@ -305,6 +289,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer in.hold(nil)
 	case *conn2:
 		r.TLS = in.state
+		var end func()
+		w, end = newPaced(w, in.set.limits)
+		defer end()
 	}
 	run.ServeHTTP(w, r)
 }
@@ -317,144 +304,4 @@ func (s *Server) acquire() *running {
 			return run
 		}
 	}
-}
-
-// A lease holds a generation for one request; releasing it twice does nothing.
-type lease struct {
-	run  *running
-	done atomic.Bool
-}
-
-func (l *lease) release() {
-	if !l.done.Swap(true) {
-		l.run.release()
-	}
-}
-
-// running counts who uses a generation.
-type running struct {
-	Generation
-	number   uint64
-	users    atomic.Int64 // requests, and 1 while it is current
-	retiring *sync.WaitGroup
-}
-
-func newRunning(g Generation, number uint64, retiring *sync.WaitGroup) *running {
-	r := &running{Generation: g, number: number, retiring: retiring}
-	r.users.Store(1)
-	retiring.Add(1)
-	return r
-}
-
-// acquire reports false when the generation has ended already.
-func (r *running) acquire() bool {
-	for {
-		n := r.users.Load()
-		if n == 0 {
-			return false
-		}
-		if r.users.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-// release closes the generation when nobody uses it any more. Closing runs in
-// a goroutine of its own, so that the last request does not wait for it;
-// Shutdown waits.
-func (r *running) release() {
-	if r.users.Add(-1) > 0 {
-		return
-	}
-	go func() {
-		defer r.retiring.Done()
-		_ = r.Close() // nothing is left to be told: each part logs its own trouble
-	}()
-}
-
-// engines are the two net/http servers that serve guarded connections.
-type engines struct {
-	http2cfg HTTP2
-	limits   [2]time.Duration // those that net/http keeps itself
-	one, two *http.Server
-	queue1   *queue
-	queue2   *queue
-}
-
-// useEngines starts the pair of servers, or a new pair when what they were
-// given has changed; the old pair then finishes what it has.
-func (s *Server) useEngines(cfg Config) {
-	old := s.engines.Load()
-	limits := [2]time.Duration{cfg.Limits.IdleTimeout, cfg.Limits.WriteGrace}
-	if old != nil && old.http2cfg == cfg.HTTP2 && old.limits == limits {
-		return
-	}
-	e := &engines{http2cfg: cfg.HTTP2, limits: limits, queue1: newQueue(), queue2: newQueue()}
-	base := http.Server{
-		Handler: s,
-		// The guard has already bounded the head; what it hands on may be
-		// longer only by what it writes itself.
-		MaxHeaderBytes:               maxHandedOn,
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     zap.NewStdLog(s.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return gate.WithInbound(ctx, c.(gate.Inbound))
-		},
-	}
-	e.one, e.two = serverLike(&base), serverLike(&base)
-	e.one.Protocols = new(http.Protocols)
-	e.one.Protocols.SetHTTP1(true)
-	e.two.Protocols = new(http.Protocols)
-	e.two.Protocols.SetUnencryptedHTTP2(true)
-	e.two.MaxHeaderBytes = cfg.Limits.MaxHeader
-	e.two.IdleTimeout = cfg.Limits.IdleTimeout
-	e.two.HTTP2 = &http.HTTP2Config{
-		MaxConcurrentStreams:          cfg.HTTP2.MaxStreams,
-		MaxReceiveBufferPerConnection: cfg.HTTP2.Window,
-		MaxReceiveBufferPerStream:     cfg.HTTP2.StreamWindow,
-		WriteByteTimeout:              cfg.Limits.WriteGrace,
-		SendPingTimeout:               cfg.Limits.IdleTimeout / 2,
-		PingTimeout:                   cfg.Limits.HeaderTimeout,
-	}
-	s.accepts.Go(func() { _ = e.one.Serve(e.queue1) }) // ends with ErrServerClosed only
-	s.accepts.Go(func() { _ = e.two.Serve(e.queue2) })
-	s.engines.Store(e)
-	if old != nil {
-		s.accepts.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), cfg.ShutdownTimeout)
-			defer cancel()
-			_ = old.shutdown(ctx) // what is left after that ends with the process
-		})
-	}
-}
-
-// serverLike copies the fields of a template that both servers share.
-func serverLike(t *http.Server) *http.Server {
-	return &http.Server{Handler: t.Handler, MaxHeaderBytes: t.MaxHeaderBytes, DisableGeneralOptionsHandler: true, ErrorLog: t.ErrorLog, ConnContext: t.ConnContext}
-}
-
-// maxHandedOn bounds what net/http itself reads of a head. It only has to be
-// larger than any http.max_header that makes sense.
-const maxHandedOn = 16 << 20
-
-// shutdown waits for the requests in flight, then closes what is left.
-func (e *engines) shutdown(ctx context.Context) error {
-	errs := make(chan error, 2)
-	for _, srv := range []*http.Server{e.one, e.two} {
-		go func() {
-			err := srv.Shutdown(ctx)
-			if err != nil {
-				err = errors.Join(err, srv.Close())
-			}
-			errs <- err
-		}()
-	}
-	return errors.Join(<-errs, <-errs)
-}
-
-// handshake is the part of a tls.Conn that the accept path needs.
-type handshake interface {
-	net.Conn
-	HandshakeContext(context.Context) error
-	ConnectionState() tls.ConnectionState
 }

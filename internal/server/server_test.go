@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -375,9 +376,7 @@ func TestConnectionLimits(t *testing.T) {
 		if served != tc.served {
 			t.Errorf("%s: %d of %d connections were served, want %d", tc.rule, served, tc.opened, tc.served)
 		}
-		if got := h.recorded(gate.HTTPTooManyConnections); got != tc.opened-tc.served {
-			t.Errorf("%s: %d records, want %d", tc.rule, got, tc.opened-tc.served)
-		}
+		eventually(t, tc.rule+": each refusal is recorded", func() bool { return h.recorded(gate.HTTPTooManyConnections) == tc.opened-tc.served })
 		for _, c := range conns {
 			c.Close()
 		}
@@ -499,6 +498,116 @@ func TestH2COnlyWhereWritten(t *testing.T) {
 				t.Errorf("%s: %s answered %q (%v)", tc.rule, want, got, err)
 			}
 		}
+	}
+}
+
+func TestReloadChangesTheLimitsOfHTTP2(t *testing.T) {
+	cfg := config(t)
+	cfg.Listeners = []server.Listener{{Address: "127.0.0.1:0", H2C: true}}
+	h := start(t, cfg, func(w http.ResponseWriter, r *http.Request) {
+		if head := gate.InboundOf(r.Context()).Head(r); head.Rejection != nil {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	ask := func() int {
+		p := new(http.Protocols)
+		p.SetUnencryptedHTTP2(true)
+		client := &http.Client{Transport: &http.Transport{Protocols: p, DisableKeepAlives: true}, Timeout: 10 * time.Second}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.address(t), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			req.Header.Add("X-Large", strings.Repeat("x", 10_000))
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return 0 // net/http ends the connection
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	if got := ask(); got == http.StatusOK {
+		t.Error("a head over max_header was served")
+	}
+	h.next = func(g *generation) error { g.cfg.Limits.MaxHeader = 200_000; return nil }
+	if err := h.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got != http.StatusOK {
+		t.Errorf("with a larger max_header: status %d", got)
+	}
+}
+
+func TestHTTP2MustBeginInTime(t *testing.T) {
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	for _, tc := range []struct {
+		rule, sent string
+		refused    bool
+	}{
+		{"nothing is sent", "", true},
+		{"half a preface", preface[:10], true},
+		{"another protocol", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", true},
+		{"a preface and settings", preface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", false},
+	} {
+		for _, secured := range []bool{true, false} {
+			cfg := config(t)
+			cfg.Limits.HeaderTimeout = 200 * time.Millisecond
+			cfg.Listeners = []server.Listener{{Address: "127.0.0.1:0", H2C: true}}
+			if secured {
+				cfg.Listeners = []server.Listener{{Address: "127.0.0.1:0", HTTP1: true, HTTP2: true, MinVersion: tls.VersionTLS12,
+					Certificates: []server.Certificate{certificate(t, "a.example")}}}
+			}
+			h := start(t, cfg, func(http.ResponseWriter, *http.Request) {})
+			c, err := net.Dial("tcp", h.address(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			if secured {
+				c = tls.Client(c, &tls.Config{ServerName: "a.example", InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+			}
+			_, _ = io.WriteString(c, tc.sent)
+			n, err := c.Read(make([]byte, 1))
+			if refused := n == 0; refused != tc.refused || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s, TLS %t: read %d bytes, %v", tc.rule, secured, n, err)
+			}
+			if tc.refused {
+				eventually(t, tc.rule+" is recorded", func() bool { return h.recorded(gate.HTTPNoHead) == 1 })
+			}
+		}
+	}
+}
+
+func TestHalfCloseBesideH2C(t *testing.T) {
+	cfg := config(t)
+	cfg.Listeners[0].H2C = true
+	h := start(t, cfg, func(w http.ResponseWriter, r *http.Request) {
+		in := gate.InboundOf(r.Context())
+		in.Head(r)
+		in.Tunnel()
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "bye")
+		if err := c.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+			t.Errorf("CloseWrite: %v", err)
+		}
+		_, _ = io.Copy(io.Discard, c)
+	})
+	c, err := net.Dial("tcp", h.address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
+		t.Errorf("read %q, %v", got, err)
 	}
 }
 

@@ -111,6 +111,26 @@ func TestHits(t *testing.T) {
 	}
 }
 
+// TestXMLHitsSayWhere puts the place of a value before it, since the variables of
+// XML bodies do not name it: the audit log tells secrets by their names.
+func TestXMLHitsSayWhere(t *testing.T) {
+	const attack = "1' UNION SELECT password FROM users--"
+	for body, want := range map[string]string{
+		"<soap><login><Password t='x'>" + attack + "</Password></login></soap>": "<soap/login/Password>" + attack,
+		"<a><b>" + attack + "</b><c>" + attack + "</c></a>":                     "<?>" + attack, // at two places
+		"<a>1'/**/UNION<!-- x -->/**/SELECT 1,2,3--</a>":                        "<a>1'/**/UNION/**/SELECT 1,2,3--",
+	} {
+		found := false
+		o := run(sharedEngine(t), post("text/xml", body))
+		for _, h := range o.result.Hits {
+			found = found || h.Rule == 942100 && h.Variable == "REQUEST_XML:/*" && h.Value == want
+		}
+		if !found {
+			t.Errorf("%s: no hit of 942100 with %q: %+v", body, want, o.result.Hits)
+		}
+	}
+}
+
 // TestNoTransaction holds what passes and what fails without an engine.
 func TestNoTransaction(t *testing.T) {
 	e := sharedEngine(t)
@@ -188,6 +208,7 @@ func TestUnreadableBodies(t *testing.T) {
 		{"json, control", "application/json", "[\"a\nb\"]", `["a\nb"]`},
 		{"json, bad escape", "application/json", `["\x41"]`, `["\u0041\ud83d\ude00"]`},
 		{"json, too deep", "application/json", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1), strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)},
+		{"json, not UTF-8", "application/json", "[\"\xc0\xbca\"]", `["é<a"]`},
 		{"json, NaN", "application/json", `[NaN]`, `[null,true,false]`},
 		{"json, grows", "application/json", deep(200), deep(3)},
 		{"xml, cut", "text/xml", `<a><b>`, `<a><b/></a>`},

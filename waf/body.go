@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"unicode/utf8"
 
 	"sallyport/internal/gate"
 )
@@ -72,10 +73,16 @@ func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 		readForm(body, &to)
 	case kindJSON:
 		err = readJSON(body, &to)
+		if err == nil && !cut && !utf8.ValidString(body) {
+			// Whoever reads it replaces, drops or decodes leniently what is not
+			// UTF-8 (RFC 8259 section 8.1), and each gets another text.
+			err = errors.New("json that is not UTF-8")
+		}
 		// Operators that look at the whole text find it here.
 		vars.TX().Set("json_request_body", []string{body})
 	case kindXML:
-		err = readXML(body, vars)
+		t.places = xmlPlaces{}
+		err = readXML(body, vars, t.places)
 	default:
 		// The Core Rule Set forces the form reader on such bodies.
 		put(vars.RequestBodyProcessor(), "URLENCODED")

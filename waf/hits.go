@@ -81,6 +81,9 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 		}
 		if variable := data.Variable().Name(); variable != "UNKNOWN" {
 			hit.Variable, hit.Value = variable, bounded(data.Value())
+			if variable == "REQUEST_XML" {
+				hit.Value = bounded(t.places.of(data.Value()))
+			}
 			if data.Key() != "" {
 				hit.Variable += ":" + bounded(data.Key())
 			}

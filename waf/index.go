@@ -70,13 +70,8 @@ func indexOf(sources []source) index {
 // update applies a SecRuleUpdateActionById, which names an id or a range.
 func (x index) update(d directive) {
 	which, list, _ := strings.Cut(strings.TrimSpace(d.args), " ")
-	from, to, ranged := strings.Cut(unquote(which), "-")
-	first, err := strconv.Atoi(from)
-	end := first
-	if ranged && err == nil {
-		end, err = strconv.Atoi(to)
-	}
-	if err != nil {
+	first, end, ok := idRange(unquote(which))
+	if !ok {
 		return // the engine refuses what is not a number
 	}
 	r := rule{actions: parseActions(unquote(strings.TrimSpace(list)))}
@@ -86,6 +81,17 @@ func (x index) update(d directive) {
 			x[id] = m
 		}
 	}
+}
+
+// idRange reads an id, or two with a dash between them.
+func idRange(s string) (first, end int, ok bool) {
+	from, to, ranged := strings.Cut(s, "-")
+	first, err := strconv.Atoi(from)
+	end = first
+	if ranged && err == nil {
+		end, err = strconv.Atoi(to)
+	}
+	return first, end, err == nil
 }
 
 // read takes over what the actions of one link of a chain say.

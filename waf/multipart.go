@@ -28,14 +28,16 @@ var errManyParts = errors.New("too many parts")
 // 5.1.1) apart as it streams by. It keeps fields, part headers and file names;
 // of a file's content it keeps the first bytes and the length. It is strict:
 // line ends are CRLF, nothing stands before the first or after the last
-// boundary, nothing follows a boundary on its line, and every part says what
-// it is. What it does not accept is a defect, and it reads on where it can, so
-// that rules judge what is there all the same.
+// boundary, nothing follows a boundary on its line, no boundary stands after a
+// line end of another kind or right after a head, where some applications find
+// it, and every part says what it is. What it does not accept is a defect, and
+// it reads on where it can, so that rules judge what is there all the same.
 type formReader struct {
 	delimiter []byte // CRLF, two dashes, boundary
 	state     formState
-	matched   int    // bytes of the delimiter that were seen
-	line      []byte // what is being collected: two bytes after a boundary, or a part's head
+	matched   int       // bytes of the delimiter that were seen
+	ending    lineBreak // what stands for the CRLF of the delimiter
+	line      []byte    // what is being collected: two bytes after a boundary, or a part's head
 	parts     []formPart
 	content   int64 // bytes of files
 	total     int64 // bytes in all
@@ -54,6 +56,17 @@ const (
 	formLost                   // beyond repair; nothing more is read
 )
 
+// A lineBreak is what stands before what may be a boundary. Only breakCRLF
+// makes it one, but there is an application for each of the others.
+type lineBreak uint8
+
+const (
+	breakCRLF lineBreak = iota
+	breakLF
+	breakCR
+	breakNone // right after the head of the part
+)
+
 // newFormReader takes the boundary from the Content-Type.
 func newFormReader(contentType string) (*formReader, error) {
 	boundary, err := boundaryOf(contentType)
@@ -70,16 +83,22 @@ func boundaryOf(contentType string) (string, error) {
 	}
 	_, rest, _ := strings.Cut(contentType, ";")
 	boundary, found := "", false
-	err := parameters(rest, func(name, value string, _ bool) error {
+	err := parameters(rest, func(name, value string, quoted bool) error {
 		name = strings.ToLower(name)
-		if strings.HasPrefix(name, "boundary*") {
+		switch {
+		case strings.HasPrefix(name, "boundary*"):
 			return errors.New("an encoded boundary, which not everybody decodes")
-		}
-		if name != "boundary" {
+		case name != "boundary":
+			// Some applications look for the word wherever it stands.
+			if strings.Contains(name+strings.ToLower(value), "boundary") {
+				return errors.New("a parameter that speaks of another boundary")
+			}
 			return nil
-		}
-		if found {
+		case found:
 			return errors.New("two boundaries")
+		case !quoted && value != "" && !token(value):
+			// Some end it at the first comma (RFC 2045 section 5.1).
+			return errors.New("a boundary that must be quoted")
 		}
 		boundary, found = value, true
 		return nil
@@ -206,38 +225,61 @@ func (f *formReader) head(b []byte) int {
 	case bytes.HasSuffix(f.line, []byte("\r\n\r\n")) || string(f.line) == "\r\n":
 		f.flaw(f.parts[len(f.parts)-1].read(string(f.line)))
 		f.line = f.line[:0]
-		f.state, f.matched = formBody, 0
+		f.state, f.matched, f.ending = formBody, 2, breakNone
 	case len(f.line) > maxPartHead:
 		f.lose(fmt.Errorf("more than %d bytes of part headers", maxPartHead))
 	}
 	return n
 }
 
-// body reads content up to the next boundary. A boundary begins with CR, and
-// holds no other, so that a mismatch is content and the search goes on with
-// the byte that did not match.
+// body reads content up to the next boundary. A boundary begins with a line
+// end, and holds no other, so that a mismatch is content and the search goes on
+// with the byte that did not match.
 func (f *formReader) body(b []byte) int {
 	if f.matched == 0 {
-		n := bytes.IndexByte(b, '\r')
-		if n < 0 {
-			n = len(b)
-		} else {
-			f.matched = 1
-			f.data(b[:n])
-			return n + 1
+		n := 0
+		for n < len(b) && b[n] != '\r' && b[n] != '\n' {
+			n++
 		}
 		f.data(b[:n])
-		return n
+		if n == len(b) {
+			return n
+		}
+		if f.matched, f.ending = 1, breakCRLF; b[n] == '\n' {
+			f.matched, f.ending = 2, breakLF
+		}
+		return n + 1
+	}
+	if f.matched == 1 && b[0] == '-' {
+		f.matched, f.ending = 2, breakCR
 	}
 	if b[0] != f.delimiter[f.matched] {
-		f.data(f.delimiter[:f.matched])
-		f.matched = 0
+		f.mismatch()
 		return 0
 	}
 	if f.matched++; f.matched == len(f.delimiter) {
 		f.state, f.line = formAfter, f.line[:0]
+		if f.ending != breakCRLF {
+			f.lose(errors.New("a boundary without a CRLF of its own before it"))
+		}
 	}
 	return 1
+}
+
+// mismatch takes as content what looked like a boundary so far.
+func (f *formReader) mismatch() {
+	switch dashes := f.delimiter[2:max(2, f.matched)]; f.ending {
+	case breakCRLF:
+		f.data(f.delimiter[:f.matched])
+	case breakLF:
+		f.data(f.delimiter[1:f.matched])
+	case breakCR:
+		f.data(f.delimiter[:1])
+		f.data(dashes)
+	case breakNone:
+		f.data(dashes)
+	}
+	f.matched = 0
 }
 
 // data takes content of the part.
@@ -291,7 +333,9 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 			for _, name := range names {
 				to.add(own(name), view(p.data))
 			}
-			continue
+			if p.filename == "" && p.other == "" {
+				continue
+			}
 		}
 		for n, filename := range [...]string{p.filename, p.other} {
 			if filename == "" || n == 1 && filename == p.filename {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/corazawaf/coraza/v3"
+
+	"sallyport/internal/gate"
 )
 
 // variables are those of an empty transaction, to parse into.
@@ -152,6 +154,7 @@ func TestFormReader(t *testing.T) {
 		{"filename* and filename: both readings", disposition(`name="a"; filename="c.txt"; filename*=utf-8'en'b.php`), "", "a", "b.php", "c.txt"},
 		{"filename* of another charset", disposition(`name="a"; filename*=iso-8859-1''b%2ephp`), "", "a", "b.php", ""},
 		{"filename* in quotes", disposition(`name="a"; filename*="utf-8''b.php"`), "in quotes", "a", "b.php", ""},
+		{"a single quote in filename*", disposition(`name="a"; filename*=utf-8''b'c; filename="d"`), "malformed filename*", "a", "d", ""},
 		{"a malformed filename*", disposition(`name="a"; filename="c"; filename*=b.php`), "malformed filename*", "a", "c", ""},
 		{"a name in pieces", disposition(`name="a"; filename*0="b"; filename*1=".php"`), "several pieces", "a", "", ""},
 		{"two file names", disposition(`name="a"; filename="b.txt"; filename="c.php"`), "appears twice", "a", "b.txt", "c.php"},
@@ -169,6 +172,12 @@ func TestFormReader(t *testing.T) {
 		{"something before the first boundary", "x" + disposition(`name="a"`), "before the first boundary", "", "", ""},
 		{"something after the last boundary", disposition(`name="a"`) + "--b", "after the last boundary", "a", "", ""},
 		{"white space after a boundary", strings.Replace(disposition(`name="a"`), "--b", "--b ", 1), "after a boundary", "", "", ""},
+		{"a boundary after a lone LF", strings.Replace(disposition(`name="a"; filename="f"`), "v", "v\n--b\nX: 1\n\nw", 1), "without a CRLF", "a", "f", ""},
+		{"a boundary after a lone CR", strings.Replace(disposition(`name="a"; filename="f"`), "v", "v\r--b\rX: 1\r\rw", 1), "without a CRLF", "a", "f", ""},
+		{"a boundary right after a head", strings.Replace(disposition(`name="a"; filename="f"`), "v", "--b\r\nX: 1\r\n\r\nw", 1), "without a CRLF", "a", "f", ""},
+		{"lines that only begin like a boundary", strings.Replace(disposition(`name="a"; filename="f"`), "v", "--c\n--c\n-b\r--c\r\n--c\r\r\n\n\r-", 1), "", "a", "f", ""},
+		{"a part that has parts itself", strings.Replace(disposition(`name="a"; filename="f"`), "\"f\"", "\"f\"\r\nContent-Type: Multipart/Mixed; boundary=c", 1), "has parts itself", "a", "f", ""},
+		{"a page with its pictures as a file", strings.Replace(disposition(`name="a"; filename="f"`), "\"f\"", "\"f\"\r\nContent-Type: multipart/related; boundary=c", 1), "", "a", "f", ""},
 		{"no end", "--b" + crlf + "Content-Disposition: form-data; name=a" + crlf + crlf + "v", "before its last boundary", "a", "", ""},
 		{"an endless header", "--b" + crlf + "X: " + strings.Repeat("a", maxPartHead), "bytes of part headers", "", "", ""},
 	} {
@@ -199,9 +208,52 @@ func TestFormReader(t *testing.T) {
 		"multipart/form-data; boundary=b\"": false, `multipart/form-data; boundary="b `: false, `multipart/form-data; boundary="b "`: false,
 		"multipart/form-data; boundary=" + strings.Repeat("b", 71): false, `multipart/form-data; boundary="b@"`: false, "multipart/form-datax; boundary=b": false,
 		"multipart/form-data; boundary=b; boundary*=utf-8''c": false,
+		"multipart/form-data; boundary=b,c":                   false, `multipart/form-data; boundary="b,c"`: true, "multipart/form-data; boundary=a'b": true,
+		"multipart/form-data; version=boundary=c; boundary=b": false, "multipart/form-data; x-boundary=c; boundary=b": false,
+		"multipart/form-data; version=1; boundary=----boundary": true,
 	} {
 		if _, err := newFormReader(contentType); (err == nil) != valid {
 			t.Errorf("newFormReader(%q): %v, want valid: %v", contentType, err, valid)
+		}
+	}
+}
+
+// TestFormFiles holds that only what is a file to every application is one:
+// the content of the rest is judged.
+func TestFormFiles(t *testing.T) {
+	e := sharedEngine(t)
+	for _, tc := range []struct {
+		rule, params string
+		file         bool
+	}{
+		{"a file name", `name="a"; filename="f.txt"`, true},
+		{"a file name without quotes", `name=a; filename=f.txt`, true},
+		{"both forms of it", `name="a"; filename="f.txt"; filename*=UTF-8''f%2Etxt`, true},
+		{"a quote in the file name", `name="a"; filename="f\".txt"`, true},
+		{"a Windows path", `name="a"; filename="C:\dir\f.txt"`, true},
+		{"no file name", `name="a"`, false},
+		{"no file chosen", `name="a"; filename=""`, false},
+		{"filename* alone, which many do not know", `name="a"; filename*=UTF-8''f.txt`, false},
+		{"filename* beside an empty name", `name="a"; filename=""; filename*=UTF-8''f.txt`, false},
+		{"an escape at the end of a value", `name="a\\"; filename="f.txt"`, false},
+		{"an escape at the end of the file name", `name="a"; filename="f\\"`, false},
+		{"an escaped quote in another value", `name="a"; x="\" "; filename="f.txt"; y=" "`, false},
+		{"single quotes around a semicolon", `name='a;filename=f.txt;x='`, false},
+		{"a single quote in a parameter name", `name="a"; x'=1; filename="f.txt"`, false},
+	} {
+		body := func(content string) string {
+			return "--b0undary\r\nContent-Disposition: form-data; " + tc.params + "\r\n\r\n" + content + "\r\n" + last
+		}
+		f, err := newFormReader("multipart/form-data; boundary=b0undary")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.feed([]byte(body("x")))
+		if err := f.finish(); err != nil || len(f.parts) != 1 || f.parts[0].file() != tc.file {
+			t.Errorf("%s: %v, %+v, want a file: %v", tc.rule, err, f.parts, tc.file)
+		}
+		if o := run(e, multi(body("<script>alert(1)</script>"))); !tc.file && o.verdict.Reason != gate.WAFInboundScore {
+			t.Errorf("%s: the content passes: %v", tc.rule, o.verdict)
 		}
 	}
 }
@@ -211,6 +263,8 @@ func TestFormReader(t *testing.T) {
 func FuzzFormReader(f *testing.F) {
 	f.Add("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nv\r\n--b--\r\n", 3)
 	f.Add("--b\r\nContent-Disposition: form-data; name=a; filename=\"f\"\r\nContent-Type: text/plain\r\n\r\n\r\n-\r\n--\r\n--b\r\nContent-Disposition: form-data; name=c\r\n\r\n\r\n--b--", 1)
+	f.Add("--b\r\nContent-Disposition: form-data; name=a; filename=f\r\n\r\n--b\r\nContent-Disposition: form-data; name=c\r\n\r\nv\r\n--b--", 4)
+	f.Add("--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\n--\r--\n--c\r\n-\r\n--b--", 2)
 	f.Fuzz(func(t *testing.T, body string, cut int) {
 		whole, _ := newFormReader("multipart/form-data; boundary=b")
 		whole.feed([]byte(body))
@@ -256,18 +310,38 @@ func FuzzFormReader(f *testing.F) {
 func TestReadXML(t *testing.T) {
 	body := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]><a b="c"><![CDATA[<d>]]>e&amp;<!-- no --></a>`
 	tx := variables(t)
-	if err := readXML(body, tx.Variables()); err != nil {
+	if err := readXML(body, tx.Variables(), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{`<!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]>`, "<d>", "e&"}
+	want := []string{`<!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]>`, "<d>e&"}
 	if got := tx.Variables().RequestXML().Get("/*"); !reflect.DeepEqual(got, want) {
 		t.Errorf("XML:/* = %q, want %q", got, want)
 	}
 	if got := tx.Variables().RequestXML().Get("//@*"); !reflect.DeepEqual(got, []string{"c"}) {
 		t.Errorf("XML://@* = %q, want [c]", got)
 	}
+	for body, want := range map[string][]string{
+		"<a>UN<!-- -->ION<![CDATA[ SEL]]><?x?>ECT</a>": {"UNION SELECT"}, // one text to the application
+		"<a>b<c/>d<e>f</e></a>":                        {"b", "d", "f"},
+		// Names that have no end in HTML have one everywhere else.
+		"<rss><link>x</link><params><param><value>y</value></param></params><meta>z</meta></rss>": {"x", "y", "z"},
+		"<a><br>b<p>c</a>": {"b", "c"}, // read on, as a lenient application does
+	} {
+		tx := variables(t)
+		if err := readXML(body, tx.Variables(), xmlPlaces{}); err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+		if got := tx.Variables().RequestXML().Get("/*"); !slices.Equal(got, want) {
+			t.Errorf("%s: XML:/* = %q, want %q", body, got, want)
+		}
+	}
+	for depth, readable := range map[int]bool{maxXMLDepth: true, maxXMLDepth + 1: false} {
+		if err := readXML(strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth), variables(t).Variables(), xmlPlaces{}); (err == nil) != readable {
+			t.Errorf("nested %d deep: %v, want it read: %v", depth, err, readable)
+		}
+	}
 	tx = variables(t)
-	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", tx.Variables()); err != nil {
+	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", tx.Variables(), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := tx.Variables().RequestXML().Get("/*"); len(got) != maxArguments || !strings.Contains(got[maxArguments-1], "evil") {

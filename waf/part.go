@@ -13,17 +13,23 @@ type formPart struct {
 	// filename is what most applications take; other is what those take that
 	// decide differently between the forms of the parameter.
 	filename, other string
-	extended        bool // there was a filename*
-	charset, lang   string
-	duplicate       bool // a header or parameter appears twice
-	quoted          bool // filename* in quotes
-	data            []byte
-	size            int64
+	// plain says that a filename parameter makes the part a file to every
+	// application.
+	plain         bool
+	extended      bool // there was a filename*
+	charset, lang string
+	duplicate     bool // a header or parameter appears twice
+	quoted        bool // filename* in quotes
+	data          []byte
+	size          int64
 }
 
-// file reports whether the part is a file. A part with an empty file name, as
-// browsers send it where no file was chosen, is judged like a field.
-func (p *formPart) file() bool { return p.filename != "" || p.other != "" }
+// file reports whether the part is a file, whose content streams. What is a
+// file to some applications only is judged like a field: a part with an empty
+// file name, as browsers send it where no file was chosen, one that has its
+// name in filename* alone, which many do not know, and one whose quotes end
+// elsewhere for some.
+func (p *formPart) file() bool { return p.plain }
 
 // read takes the header fields of a part apart.
 func (p *formPart) read(head string) error {
@@ -57,8 +63,14 @@ func (p *formPart) read(head string) error {
 			note(errors.New("a part header that appears twice"))
 		}
 		seen[name] = true
-		if name == "content-disposition" {
+		switch name {
+		case "content-disposition":
 			note(p.disposition(value))
+		case "content-type":
+			// RFC 7578 section 4.3 has done away with these.
+			if e := essence(value); e == "multipart/mixed" || e == "multipart/form-data" {
+				note(errors.New("a part that has parts itself"))
+			}
 		}
 	}
 	if !seen["content-disposition"] {
@@ -85,9 +97,10 @@ func (p *formPart) disposition(value string) error {
 		flaw = errors.New("a part that is not form-data")
 	}
 	seen := map[string]bool{}
-	star := ""
+	star, plain := "", true
 	err := parameters(rest, func(name, value string, quoted bool) error {
 		name = strings.ToLower(name)
+		plain = plain && !slippery(name, value, quoted)
 		if seen[name] {
 			p.duplicate = true
 			flaw = errors.New("a parameter of a part that appears twice")
@@ -115,6 +128,7 @@ func (p *formPart) disposition(value string) error {
 	if err == nil && !seen["name"] {
 		err = errors.New("a part without a name")
 	}
+	p.plain = plain && p.filename != ""
 	if seen["filename*"] {
 		err = errors.Join(err, p.extend(star))
 	}
@@ -130,12 +144,23 @@ func (p *formPart) disposition(value string) error {
 	return err
 }
 
+// slippery reports whether a parameter may end elsewhere for an application
+// that resolves no escapes, or only that of the quote, or that takes single
+// quotes for quotes: what follows it, such as a filename, would then not be
+// there. Only a quote inside a file name itself changes nothing but the name.
+func slippery(name, value string, quoted bool) bool {
+	if quoted {
+		return strings.HasSuffix(value, `\`) || name != "filename" && strings.Contains(value, `\"`)
+	}
+	return strings.Contains(name, "'") || name != "filename*" && strings.Contains(value, "'")
+}
+
 // extend reads a filename* (RFC 8187 section 3.2): charset, language, and the
 // percent-encoded name. RFC 7578 section 4.2 forbids it in forms, some clients
 // send it, and applications differ in whether they prefer it.
 func (p *formPart) extend(star string) error {
 	pieces := strings.SplitN(star, "'", 3)
-	if len(pieces) != 3 {
+	if len(pieces) != 3 || strings.Contains(pieces[2], "'") {
 		return errors.New("a malformed filename*")
 	}
 	name := percentDecoded(pieces[2])

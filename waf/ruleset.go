@@ -76,6 +76,7 @@ func planFor(name string, p Policy) (plan, gate.Diagnostics, error) {
 
 	sources := slices.Concat([]source{base, setup}, before, crs, after)
 	l.diags = append(l.diags, duplicates(sources)...)
+	l.diags = append(l.diags, idle(sources)...)
 	l.diags.Sort()
 	return plan{sources: sources, data: l.data}, l.diags, nil
 }
@@ -206,6 +207,43 @@ func duplicates(sources []source) gate.Diagnostics {
 	return diags
 }
 
+// idle warns of a SecRuleRemoveById that removes nothing, because no rule above
+// it has such an id: the engine takes it without a word, and the exclusion that
+// somebody relies on is none.
+func idle(sources []source) gate.Diagnostics {
+	var diags gate.Diagnostics
+	loaded := map[int]bool{}
+	for _, s := range sources {
+		for _, d := range s.directives {
+			switch {
+			case d.name == "secrule" || d.name == "secaction":
+				loaded[parseRule(d).id()] = true
+			case d.name == "secruleremovebyid" && s.foreign:
+				for _, which := range strings.Fields(unquote(strings.TrimSpace(d.args))) {
+					first, end, ok := idRange(which)
+					if !ok || removes(loaded, first, end) {
+						continue
+					}
+					w := d.at("no rule above it has the id "+which, "a rule can be removed only below it: those of the Core Rule Set in rules_after")
+					w.Warning = true
+					diags = append(diags, w)
+				}
+			}
+		}
+	}
+	return diags
+}
+
+// removes reports whether one of the ids lies in the range.
+func removes(loaded map[int]bool, first, end int) bool {
+	for id := range loaded {
+		if id > 0 && first <= id && id <= end {
+			return true
+		}
+	}
+	return false
+}
+
 // sum names what the plan consists of: the text of all rules, the word lists,
 // and nothing else.
 func (p plan) sum() string {
@@ -304,7 +342,11 @@ func (p plan) locate() gate.Diagnostics {
 		}
 		at := foreign[n]
 		s := &sources[at.source]
-		diags = append(diags, s.directives[at.directive].at(cause(try(n)).Error(), ""))
+		culprit, hint := s.directives[at.directive], ""
+		if strings.HasPrefix(culprit.name, "secruleupdate") {
+			hint = "a rule can be changed only below it: those of the Core Rule Set in rules_after"
+		}
+		diags = append(diags, culprit.at(cause(try(n)).Error(), hint))
 		s.directives = withoutRule(s.directives, at.directive)
 	}
 	return diags

@@ -44,7 +44,8 @@ type Transaction struct {
 	typeClash   bool   // another Content-Type field says something else
 	cookies     int
 	kind        kind
-	judged      bool // phase 2 has run
+	judged      bool      // phase 2 has run
+	places      xmlPlaces // of the values of an XML body; nil: it is none
 
 	verdict gate.Verdict // the first that was not a plain pass
 	seen    int          // matched rules that watch has looked at

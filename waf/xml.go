@@ -11,24 +11,41 @@ import (
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 )
 
+// maxXMLDepth is how deep an XML body may nest, as in most XML libraries.
+const maxXMLDepth = 256
+
 // readXML takes an XML text apart: the values of attributes become XML://@*,
-// text becomes XML:/*. Unlike the engine's own reader it also hands on a
-// document type that declares something or names an external subset, as it is
-// written, because entities hide there. Nothing is resolved or fetched.
+// text becomes XML:/*, joined between two tags as applications read it,
+// whatever comments and CDATA sections cut it into. Unlike the engine's own
+// reader it also hands on a document type that declares something or names an
+// external subset, as it is written, because entities hide there, and knows no
+// elements without an end, such as the <param> and <link> of HTML. Nothing is
+// resolved or fetched.
 //
 // Texts and attributes beyond maxArguments each are joined to one value, so
 // that the cost of the rules is bounded and nothing stays unseen.
-func readXML(body string, vars plugintypes.TransactionVariables) error {
+//
+// Where a value stands is remembered in places, for the record: an element
+// named password says what nothing else would.
+func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlaces) error {
 	d := xml.NewDecoder(strings.NewReader(body))
 	// The lenient mode sees more: it goes on where a strict reader stops, and
 	// so judges what a lenient application would read.
 	d.Strict = false
-	d.AutoClose = xml.HTMLAutoClose
 	d.Entity = xml.HTMLEntity
 	d.CharsetReader = charset
 	attributes := xmlValues{to: vars.RequestXML(), name: "//@*"}
 	texts := xmlValues{to: vars.RequestXML(), name: "/*"}
-	defer func() { attributes.finish(); texts.finish() }()
+	var text strings.Builder
+	var open []string // elements
+	flush := func() {
+		if s := strings.TrimSpace(text.String()); s != "" {
+			places.add(s, open, "")
+			texts.add(s)
+		}
+		text.Reset()
+	}
+	defer func() { flush(); attributes.finish(); texts.finish() }()
 	for {
 		token, err := d.Token()
 		if err == io.EOF {
@@ -42,15 +59,22 @@ func readXML(body string, vars plugintypes.TransactionVariables) error {
 		}
 		switch t := token.(type) {
 		case xml.StartElement:
+			flush()
+			if open = append(open, t.Name.Local); len(open) > maxXMLDepth {
+				return fmt.Errorf("xml at byte %d: nested deeper than %d", d.InputOffset(), maxXMLDepth)
+			}
 			for _, a := range t.Attr {
+				places.add(a.Value, open, a.Name.Local)
 				attributes.add(a.Value)
 			}
+		case xml.EndElement:
+			flush()
+			open = open[:max(0, len(open)-1)]
 		case xml.CharData:
-			if text := strings.TrimSpace(string(t)); text != "" {
-				texts.add(text)
-			}
+			text.Write(t)
 		case xml.Directive:
 			if declares(string(t)) {
+				places.add("<!"+string(t)+">", []string{"!DOCTYPE"}, "")
 				texts.add("<!" + string(t) + ">")
 			}
 		}
@@ -60,6 +84,42 @@ func readXML(body string, vars plugintypes.TransactionVariables) error {
 // declares reports whether a document type does more than name the document.
 func declares(directive string) bool {
 	return strings.ContainsRune(directive, '[') || strings.Contains(strings.ToUpper(directive), "SYSTEM") || strings.Contains(strings.ToUpper(directive), "PUBLIC")
+}
+
+// xmlPlaces tells where the texts and attributes of a body stand.
+type xmlPlaces map[string]string
+
+// unplaced is the place of a value that is not known, because a rule has
+// transformed it, or that stands at several places.
+const unplaced = "?"
+
+// add remembers the innermost elements around a value, and its attribute.
+func (p xmlPlaces) add(value string, open []string, attribute string) {
+	before, known := p[value]
+	if !known && len(p) == 2*maxArguments {
+		return // more than that are joined anyway
+	}
+	place := ""
+	for _, name := range open[max(0, len(open)-4):] {
+		place += "/" + name[:min(len(name), 64)]
+	}
+	if attribute != "" {
+		place += "/@" + attribute[:min(len(attribute), 64)]
+	}
+	place = strings.TrimPrefix(place, "/")
+	if known && before != place {
+		place = unplaced
+	}
+	p[value] = place
+}
+
+// of returns the value with its place before it, as in <login/password>x.
+func (p xmlPlaces) of(value string) string {
+	place, known := p[value]
+	if !known {
+		place = unplaced
+	}
+	return "<" + place + ">" + value
 }
 
 // xmlValues hands on values under one name.

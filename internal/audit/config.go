@@ -6,7 +6,8 @@ type Config struct {
 	// standard output (default). Created with mode 0600.
 	Path string
 	// All writes every record (audit.log: all). Default: only the relevant
-	// ones, whose action is observe, refuse or fail.
+	// ones: whose action is observe, refuse or fail, or of whose body the rules
+	// saw only the beginning.
 	All bool
 	// RedactFields are names of parameters, cookies and JSON keys whose values
 	// are never written (audit.redact.fields), beyond the shipped list.

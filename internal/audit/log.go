@@ -112,7 +112,7 @@ func (l *Log) Record(r gate.Record) {
 	if l.rules != nil {
 		l.rules.write(&r)
 	}
-	if !l.all && r.Action == passes {
+	if !l.all && !relevant(&r) {
 		return
 	}
 	kept := new(gate.Record)
@@ -140,7 +140,14 @@ func (l *Log) drop(size int64) {
 	l.lost.Add(1)
 }
 
-// passes is the action of records that are not relevant.
+// relevant reports whether a record is written in any case: everything but a
+// pass, and a pass of which the rules saw only the beginning, so that nothing
+// that could not be judged goes by in silence.
+func relevant(r *gate.Record) bool {
+	return r.Action != passes || r.WAF != nil && r.WAF.Inspected == "head"
+}
+
+// passes is the action of requests that nobody refused or would have.
 var passes = gate.Pass.String()
 
 // weight estimates how much memory a record holds, from the texts whose length

@@ -62,13 +62,18 @@ func TestRelevance(t *testing.T) {
 		all  bool
 		want string
 	}{
-		{"a pass is not relevant", false, "observe refuse fail undecided"},
-		{"unless everything is logged", true, "pass observe refuse fail undecided"},
+		{"a pass is not relevant, unless only a part of it was judged", false, "observe refuse fail undecided pass"},
+		{"unless everything is logged", true, "pass observe refuse fail undecided pass pass"},
 	} {
 		name := filepath.Join(t.TempDir(), "audit.jsonl")
 		l := open(t, audit.Config{Path: name, All: tc.all})
 		for i, a := range []gate.Action{gate.Pass, gate.Observe, gate.Refuse, gate.Fail, gate.Undecided} {
 			l.Record(record(i, a))
+		}
+		for i, inspected := range []string{"head", "none"} {
+			r := record(5+i, gate.Pass)
+			r.WAF = &gate.RecordWAF{Inspected: inspected}
+			l.Record(r)
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
@@ -209,6 +214,37 @@ func TestReopenFails(t *testing.T) {
 	}
 	if n := len(entries(t, filepath.Join(dir+"2", "audit.jsonl"))); n != 1 {
 		t.Errorf("%d records in the old file, want 1", n)
+	}
+}
+
+// TestDeleted holds that a file that somebody deleted is made anew, and that
+// records wait, and are counted in the end, as long as it cannot be.
+func TestDeleted(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "log")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(dir, "audit.jsonl")
+	l := open(t, audit.Config{Path: name})
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	l.Record(record(1, gate.Refuse))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(entries(t, name)); n != 1 {
+		t.Errorf("%d records in the new file, want 1", n)
+	}
+
+	l = open(t, audit.Config{Path: name})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	l.Record(record(2, gate.Refuse))
+	if err := l.Close(); err == nil || l.Dropped() != 1 {
+		t.Errorf("without its directory: %v, %d dropped, want an error and 1", err, l.Dropped())
 	}
 }
 

@@ -19,7 +19,7 @@ const secretWords = `
 	signature sig hmac
 	session sessionid sess sessid sid phpsessid jsessionid cfid cftoken
 	csrf xsrf wpnonce
-	otp totp hotp mfa 2fa pin onetimecode verificationcode securitycode authcode smscode backupcode recoverycode
+	codeverifier devicecode otp totp hotp mfa 2fa pin onetimecode verificationcode securitycode authcode smscode backupcode recoverycode
 	card cardnumber cardno ccnumber ccnum creditcard pan cvv cvc csc cvn
 	ssn socialsecurity socialsecuritynumber bsn iban accountnumber routingnumber
 `

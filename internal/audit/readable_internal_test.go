@@ -83,6 +83,10 @@ func TestRedacted(t *testing.T) {
 		{"a key of AWS", value("ARGS:q", "AKIAIOSFODNN7EXAMPLE,x"), "[],x"},
 		{"a private key", value("ARGS:q", "a -----BEGIN EC PRIVATE KEY-----\nabc\n-----END EC PRIVATE KEY----- b"), "a [] b"},
 		{"a secret variable, whole", value("ARGS_POST:user[password]", "' or 1=1--"), "[]"},
+		{"an element with a secret word", value("REQUEST_XML:/*", "<login/password>' or </x>1=1--"), "<login/password>[]"},
+		{"one without", value("REQUEST_XML:/*", "<order/item>' or 1=1--"), "<order/item>' or 1=1--"},
+		{"an attribute with a secret word", value("REQUEST_XML://@*", "<login/@token>' or 1=1--"), "<login/@token>[]"},
+		{"an element that is not known", value("REQUEST_XML:/*", "<?>' or 1=1--"), "<?>[]"},
 		{"every cookie, whole", value("REQUEST_COOKIES:theme", "' or 1=1--"), "[]"},
 	} {
 		r := sample()
@@ -102,6 +106,20 @@ func TestRedacted(t *testing.T) {
 		}
 		if *p != before {
 			t.Errorf("%s: the caller's record was modified", tc.rule)
+		}
+	}
+}
+
+// TestScoresStay holds that the rule that tells the scores is not mistaken for
+// one that tells a session.
+func TestScoresStay(t *testing.T) {
+	e := newTestEncoder(nil, nil)
+	const message = "Anomaly Scores: (Inbound Scores: blocking=5) - (SQLI=5, XSS=0, SESS=0, COMBINED_SCORE=5)"
+	for rule, whole := range map[int]bool{980170: true, 942100: false} {
+		r := sample()
+		r.WAF.Matches = []gate.RecordMatch{{Rule: rule, Message: message}}
+		if got := e.redactor.record(&r).WAF.Matches[0].Message; (got == message) != whole {
+			t.Errorf("the message of rule %d becomes %q, want it unchanged: %v", rule, got, whole)
 		}
 	}
 }
@@ -225,7 +243,7 @@ func TestNames(t *testing.T) {
 	for _, name := range []string{
 		"password", "Password", "PASSWORD", "newPassword", "password_confirmation", "user[password]", "user.password", "userpassword", "passwords", "password2",
 		"pass", "pwd", "passwd", "pw", "x-api-key", "X_API_KEY", "apiKey", "APIKey", "api_keys", "access_token", "accessToken", "refresh_token", "id_token", "csrf", "_csrf", "csrfmiddlewaretoken",
-		"authenticity_token", "secret", "client_secret", "auth", "session", "session_id", "sessionid", "sid", "connect.sid", "PHPSESSID", "JSESSIONID", "ASPSESSIONIDQQTT", "otp", "pin", "userPIN",
+		"authenticity_token", "secret", "client_secret", "auth", "session", "session_id", "sessionid", "sid", "connect.sid", "code_verifier", "PHPSESSID", "JSESSIONID", "ASPSESSIONIDQQTT", "otp", "pin", "userPIN",
 		"card", "cardNumber", "card_number", "cc-number", "cvv", "cvv2", "ssn", "iban", "jwt", "X-Amz-Signature", "sig", "klantNummer", "klant-nummer", "KLANTNUMMER", "contraseña", "json.user.pin",
 	} {
 		if !n.field([]byte(name)) {

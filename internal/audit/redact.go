@@ -45,10 +45,12 @@ const (
 	target               // a path and a query
 	path                 // the part of a target up to the question mark
 	whole                // a secret from end to end
+	placed               // likewise, after its place in angle brackets
 	header               // a secret, but for the scheme of credentials
 	cookie               // name=value; name=value
 	excerpt              // raw bytes that may begin and end anywhere
 	fragment             // what a rule captured of something
+	sums                 // numbers of the Core Rule Set's own, under names such as SESS
 )
 
 // A text is one string of a record on its way through the redactor.
@@ -141,8 +143,13 @@ func (r *redactor) collect() {
 func (r *redactor) read(t *text) {
 	l := r.open(t)
 	switch t.kind {
+	case sums:
+		return
 	case whole:
 		r.found(l, 0, len(l.text), minNamed)
+		return
+	case placed:
+		r.found(l, bytes.IndexByte(l.text, '>')+1, len(l.text), minNamed)
 		return
 	case header:
 		r.readCredentials(l)
@@ -170,7 +177,7 @@ func (r *redactor) open(t *text) *level {
 	s := *t.p
 	r.cut = len(s) >= engineCut && t.kind != target
 	limit := t.limit + overlap
-	if t.kind == whole || t.kind == header || t.kind == cookie {
+	if t.kind == whole || t.kind == placed || t.kind == header || t.kind == cookie {
 		limit = maxSecret
 	}
 	if len(s) > limit {
@@ -266,7 +273,7 @@ func (r *redactor) rewrite(t *text) {
 	switch {
 	case r.blind && t.kind != target && t.kind != label && t.kind != cookie && t.kind != header:
 		r.spans = append(r.spans[:own], span{0, len(l.text), -1})
-	case t.kind == whole:
+	case t.kind == whole, t.kind == placed:
 	case t.kind == fragment:
 		if s := r.within(l.text); s >= 0 {
 			r.spans = append(r.spans, span{0, len(l.text), s})

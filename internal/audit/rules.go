@@ -132,7 +132,7 @@ func (r *redactor) addLine(m *gate.RecordMatch) *logLine {
 		l.parts = append(l.parts, rest[:open], rest[open:start], rest[start:end])
 		rest = rest[end:]
 	}
-	secret := r.secretVariable(m.Variable) || r.quotesSecret(m.Data) || r.quotesSecret(m.LogLine)
+	secret := r.secretVariable(m.Variable) || r.secretElement(m.Variable, m.Value) || r.quotesSecret(m.Data) || r.quotesSecret(m.LogLine)
 	for i := range l.parts {
 		k := free
 		if l.parts[i] == r.rec.ID {

@@ -90,6 +90,8 @@ func (r *redactor) addMatch(m *gate.RecordMatch) {
 	switch {
 	case r.secretVariable(m.Variable):
 		value, data = whole, whole
+	case r.secretElement(m.Variable, m.Value):
+		value, data = placed, whole
 	case collective(m.Variable):
 		value = fragment
 	}
@@ -98,8 +100,15 @@ func (r *redactor) addMatch(m *gate.RecordMatch) {
 	}
 	r.add(&m.Value, value, maxMatched)
 	r.add(&m.Data, data, maxText)
-	r.add(&m.Message, free, maxText)
+	message := free
+	if m.Rule == scoresRule {
+		message = sums
+	}
+	r.add(&m.Message, message, maxText)
 }
+
+// scoresRule is the rule of the Core Rule Set that only tells the scores.
+const scoresRule = 980170
 
 // secretVariable reports whether all of a variable, as ARGS:password, is
 // secret. Every cookie is.
@@ -116,6 +125,17 @@ func (r *redactor) secretVariable(v string) bool {
 		return named && r.names.header(key)
 	}
 	return named && r.names.field([]byte(key))
+}
+
+// secretElement reports whether a value of an XML body stands in an element or
+// attribute with a secret's name, or where nobody knows. The place stands before
+// the value, as in <login/password>x.
+func (r *redactor) secretElement(variable, value string) bool {
+	if !strings.HasPrefix(variable, "REQUEST_XML") {
+		return false
+	}
+	place, _, ok := strings.Cut(strings.TrimPrefix(value, "<"), ">")
+	return !ok || place == "?" || r.names.field([]byte(place))
 }
 
 // collective reports whether a variable does not say by its name where its

@@ -144,7 +144,10 @@ func (w *writer) flush() bool {
 		w.broken = false
 		return true
 	}
-	n, err := w.out.Write(w.pending[w.written:])
+	n, err := 0, w.restore()
+	if err == nil {
+		n, err = w.out.Write(w.pending[w.written:])
+	}
 	w.written += n
 	if err == nil {
 		w.broken = false
@@ -168,12 +171,32 @@ func (w *writer) flush() bool {
 	return false
 }
 
+// restore makes the file anew when somebody has deleted it: what is written to
+// it without a name is lost, and nobody would count it.
+func (w *writer) restore() error {
+	if w.log.path == stdout || !deleted(w.out) {
+		return nil
+	}
+	f, err := openSink(w.log.path)
+	if err != nil {
+		return fmt.Errorf("make the deleted file anew: %w", err)
+	}
+	w.zap.Error("audit log was deleted and is made anew; what it held is lost")
+	w.change(f)
+	return nil
+}
+
 // replace goes on in another file. What was cut in the old one is written whole
 // in the new one, unless they are the same.
 func (w *writer) replace(f *os.File) {
 	if !w.broken {
 		w.flush()
 	}
+	w.change(f)
+}
+
+// change closes the file that is written to and takes another one.
+func (w *writer) change(f *os.File) {
 	was, err := w.out.Stat()
 	is, err2 := f.Stat()
 	if err != nil || err2 != nil || !os.SameFile(was, is) {

@@ -40,6 +40,14 @@ func spanLabel(s string) string {
 	return stageLabel(gate.Stage(s))
 }
 
+func inspectedLabel(s string) string {
+	switch s {
+	case "full", "head", "none":
+		return s
+	}
+	return other
+}
+
 func classLabel(status int) string {
 	switch {
 	case status == 0:

@@ -40,6 +40,7 @@ type Metrics struct {
 	duration  prometheus.Histogram
 	stages    *prometheus.HistogramVec
 	ruleHits  *prometheus.CounterVec
+	inspected *prometheus.CounterVec
 
 	reasons map[gate.Reason]bool // the closed set
 	snap    atomic.Pointer[func() Snapshot]
@@ -80,6 +81,10 @@ func New(version string) *Metrics {
 			Name: "sallyport_waf_rule_hits_total",
 			Help: "Matches of WAF rules, by rule id; the first " + strconv.Itoa(maxRules) + " ids have a series each.",
 		}, []string{"rule"}),
+		inspected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_waf_request_bodies_total",
+			Help: "Request bodies, by how much of them the rules saw: full, head or none.",
+		}, []string{"inspected"}),
 		reasons: map[gate.Reason]bool{"": true},
 		rules:   map[int]prometheus.Counter{},
 	}
@@ -93,7 +98,7 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, build, newSnapshots(m),
+	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, m.inspected, build, newSnapshots(m),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -118,6 +123,9 @@ func (m *Metrics) Record(r gate.Record) {
 		m.stages.WithLabelValues(spanLabel(stage)).Observe(took)
 	}
 	if r.WAF != nil {
+		if seen := r.WAF.Inspected; seen != "" {
+			m.inspected.WithLabelValues(inspectedLabel(seen)).Inc()
+		}
 		for i := range r.WAF.Matches {
 			m.rule(r.WAF.Matches[i].Rule).Inc()
 		}

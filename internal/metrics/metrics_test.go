@@ -49,7 +49,7 @@ func refusal() gate.Record {
 	return gate.Record{
 		V: 1, Action: "refuse", Stage: gate.StageWAF, Reason: gate.WAFInboundScore, Status: 403,
 		Response: gate.RecordResponse{Status: 403},
-		WAF:      &gate.RecordWAF{Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
+		WAF:      &gate.RecordWAF{Inspected: "full", Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
 		Observed: []gate.RecordObserved{{Stage: gate.StageHTTP, Reason: gate.HTTPPathDots}},
 		Micros:   map[string]int64{"strict": 9, "waf": 140, "total": 171},
 	}
@@ -76,6 +76,7 @@ func TestRecord(t *testing.T) {
 	want(t, s, `sallyport_response_status_total{class="none"}`, "1")
 	want(t, s, `sallyport_response_status_total{class="1xx"}`, "")
 	want(t, s, `sallyport_waf_rule_hits_total{rule="942100"}`, "2")
+	want(t, s, `sallyport_waf_request_bodies_total{inspected="full"}`, "2")
 	want(t, s, `sallyport_request_duration_seconds_count`, "3")
 	want(t, s, `sallyport_request_duration_seconds_bucket{le="0.0005"}`, "2")
 	want(t, s, `sallyport_request_duration_seconds_bucket{le="2.5"}`, "3")
@@ -105,6 +106,7 @@ func TestClientsMakeNoSeries(t *testing.T) {
 				r.ID, r.Detail, r.Route, r.Policy, r.Listener = x, x, x, x, x
 				r.Client = gate.RecordClient{IP: x, Peer: x, Country: x}
 				r.Request = gate.RecordRequest{Protocol: x, Method: x, Host: x, Target: x, ClientID: x, Headers: []gate.RecordField{{Name: x, Value: x}}}
+				r.WAF.Inspected = x
 				r.WAF.Matches = []gate.RecordMatch{{Rule: 1_000_000 + w*500 + i, Variable: x, Value: x, Severity: x, Tags: []string{x}}}
 				r.Pool = &gate.RecordPool{Name: x, Backend: x}
 				r.Limit = &gate.RecordLimit{Name: x}
@@ -132,8 +134,8 @@ func TestClientsMakeNoSeries(t *testing.T) {
 		t.Errorf("%d series of rules, want 300 and other", rules)
 	}
 	// "other" for action, stage and reason, for what was observed, for the
-	// class, and the buckets of one more stage.
-	if grown := len(s) - before; grown > 300+3+20 {
+	// class, for bodies, and the buckets of one more stage.
+	if grown := len(s) - before; grown > 300+4+20 {
 		t.Errorf("%d new series", grown)
 	}
 	want(t, s, `sallyport_requests_total{action="other",reason="other",stage="other"}`, "2000")

@@ -47,7 +47,7 @@ func newTransport(cfg PoolConfig) (*http.Transport, error) {
 		MaxResponseHeaderBytes: maxAnswerHead,
 		// Most answers fit, and are then written to the client in one piece.
 		ReadBufferSize: 16 << 10,
-		Protocols:              new(http.Protocols),
+		Protocols:      new(http.Protocols),
 	}
 	t.Protocols.SetHTTP1(true)
 	return t, nil

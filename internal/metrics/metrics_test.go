@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -225,5 +226,39 @@ func BenchmarkRecord(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Record(r)
+	}
+}
+
+// TestDocumented holds docs/metrics.md to what is served, in both directions.
+func TestDocumented(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("0.1.0")
+	m.Observe(func() metrics.Snapshot {
+		return metrics.Snapshot{
+			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
+			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}},
+			Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
+		}
+	})
+	m.Record(refusal())
+	text, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]bool{}
+	for series := range scrape(t, m) {
+		name, _, _ := strings.Cut(series, "{")
+		for _, part := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, part)
+		}
+		served[name] = true
+		if !strings.Contains(string(text), "`"+name+"`") {
+			t.Errorf("docs/metrics.md does not name %s", name)
+		}
+	}
+	for _, name := range regexp.MustCompile("`(sallyport_[a-z_]+)`").FindAllStringSubmatch(string(text), -1) {
+		if !served[name[1]] {
+			t.Errorf("docs/metrics.md names %s, which is not served", name[1])
+		}
 	}
 }

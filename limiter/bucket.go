@@ -53,3 +53,6 @@ func seconds(s float64) time.Duration {
 	}
 	return century
 }
+
+// window is how long an empty bucket takes to fill, as a policy states it.
+func (sz size) window() time.Duration { return seconds(float64(sz.burst) / sz.rate) }

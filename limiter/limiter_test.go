@@ -64,7 +64,7 @@ func TestBudget(t *testing.T) {
 		if v.Action != gate.Refuse || v.Reason != gate.LimitOverBudget || v.Status != 429 || v.Stage != gate.StageLimit {
 			t.Errorf("Check = %v %s %d, want a refusal limit.over_budget 429", v.Action, v.Reason, v.Status)
 		}
-		want := gate.LimitHit{Name: "slow", Quota: 3, RetryAfter: 4*time.Second + 1, Reset: 4*time.Second + 1, Window: 12*time.Second + 1}
+		want := gate.LimitHit{Name: "slow", Quota: 3, RetryAfter: 4*time.Second + 1, Reset: 4*time.Second + 1, Window: 12 * time.Second}
 		if v.Limit == nil || *v.Limit != want || v.RetryAfter != want.RetryAfter {
 			t.Errorf("Check says %+v, retry after %v, want %+v", v.Limit, v.RetryAfter, want)
 		}

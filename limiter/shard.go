@@ -163,7 +163,7 @@ func (s *shard) refuse(reason gate.Reason, worst shortage, who string) *refusal 
 	s.refused++
 	c, wait := worst.charge, worst.wait+1 // rounded down so far
 	return &refusal{reason: reason, who: who, hit: gate.LimitHit{
-		Name: s.plan.limits[c.limit].Name, RetryAfter: wait, Quota: c.size.burst, Window: c.size.full(0), Reset: wait,
+		Name: s.plan.limits[c.limit].Name, RetryAfter: wait, Quota: c.size.burst, Window: c.size.window(), Reset: wait,
 	}}
 }
 

@@ -192,6 +192,11 @@ func (r *reader) reportUnknown() {
 		hint := didYouMean(u.name, u.siblings)
 		if hint == "" {
 			hint = r.elsewhere(u.name)
+		} else {
+			// The key that was meant is not missing as well: one mistake is
+			// told once.
+			meant := strings.TrimSuffix(u.path, u.name) + closest(u.name, u.siblings)
+			r.diags = slices.DeleteFunc(r.diags, func(d gate.Diagnostic) bool { return d.Path == meant && d.What == missing })
 		}
 		r.report(u.at, u.path, "unknown key", hint)
 	}
@@ -334,12 +339,15 @@ func setList[T any](o *object, key string, dst *[]T, parse func(string) (T, erro
 	return true
 }
 
+// missing is what is said of a key that has to be there.
+const missing = "missing"
+
 // require reports a key that has no default and is absent.
 func (o *object) require(key string, set bool) bool {
 	path := o.join(key)
 	if !set && !o.r.written(path) {
 		o.r.wrong[path] = true
-		o.r.report(o.r.places.of(path), path, "missing", "")
+		o.r.report(o.r.places.of(path), path, missing, "")
 	}
 	return set
 }

@@ -8,6 +8,15 @@ import (
 // didYouMean returns the hint that names the candidate closest to what was
 // written, or nothing when none is close.
 func didYouMean(written string, candidates []string) string {
+	best := closest(written, candidates)
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %q?", best)
+}
+
+// closest returns the candidate that was most likely meant, if any.
+func closest(written string, candidates []string) string {
 	if len(written) > 64 {
 		return ""
 	}
@@ -22,10 +31,7 @@ func didYouMean(written string, candidates []string) string {
 			best, distance = c, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf("did you mean %q?", best)
+	return best
 }
 
 // editDistance counts the insertions, deletions, replacements and swaps of

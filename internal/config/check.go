@@ -105,8 +105,10 @@ func (r *reader) checkGeoRules(c *Config, path string, g geo.Rules) {
 			tell(at, "a network number, but no database that knows networks"+so, "name one in geo.asn")
 		}
 	}
-	// Where networks alone are allowed, unknown is about these.
-	if r.written(path+".unknown") && g.DenyUnknown && c.Geo.Country == "" && !slices.ContainsFunc(g.Allow, namesNetwork) {
+	// Where networks alone are allowed, unknown is about these; an allow list
+	// has been told of already.
+	listed := slices.ContainsFunc(g.Allow, namesNetwork) || slices.ContainsFunc(g.Allow, namesCountry)
+	if r.written(path+".unknown") && g.DenyUnknown && c.Geo.Country == "" && !listed {
 		r.fail(path+".unknown", "every country is unknown without a database: all would be refused", "name one in geo.country")
 	}
 }

@@ -50,6 +50,9 @@ func (t *Transaction) hold() {
 		t.judge(nil)
 		return
 	}
+	if !t.turn(int64(len(held))) {
+		return
+	}
 	stop, err := t.parse(view(held), more)
 	if !stop {
 		t.judge(err)

@@ -24,6 +24,7 @@ func (t *Transaction) Response(resp *http.Response) gate.Verdict {
 	if !t.verdict.Passed() {
 		return t.verdict
 	}
+	defer t.endTurn()
 	t.protect(t.judgeEarly)
 	if !t.verdict.Passed() {
 		return t.verdict
@@ -89,6 +90,9 @@ func (t *Transaction) holdResponse(resp *http.Response) bool {
 		t.responseInspected = "head"
 		held = held[:min(int64(len(held)), limit)]
 		put(t.tx.Variables().OutboundDataError(), "1")
+	}
+	if !t.turn(int64(len(held))) {
+		return true
 	}
 	put(t.tx.Variables().ResponseBody(), view(held))
 	put(t.tx.Variables().ResponseContentLength(), strconv.Itoa(len(held)))

@@ -53,6 +53,7 @@ type Transaction struct {
 	covers  int          // watch: the phase of an allow:phase
 	told    bool         // Request returned the verdict, and it was not a plain pass
 
+	inTurn            bool    // it holds one of the engine's turns
 	upload            *upload // the body streams and is judged at its end
 	inspected         string
 	responseInspected string
@@ -69,6 +70,7 @@ func (t *Transaction) Request() gate.Verdict {
 	if t.tx == nil {
 		return t.fixed
 	}
+	defer t.endTurn()
 	t.protect(t.request)
 	if t.broken && t.upload != nil {
 		t.upload.settleBroken(t.upload.end)
@@ -83,6 +85,9 @@ func (t *Transaction) request() {
 		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", maxArguments)) {
 			return
 		}
+	}
+	if !t.turn(int64(t.req.Head.Bytes)) {
+		return
 	}
 	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
 		return

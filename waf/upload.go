@@ -85,6 +85,7 @@ func (u *upload) Read(p []byte) (int, error) {
 		chunk, err := u.fetch()
 		u.t.mu.Lock()
 		u.t.protect(func() { u.settle(chunk, err) })
+		u.t.endTurn()
 		if u.t.broken {
 			u.settleBroken(err)
 		}
@@ -186,6 +187,10 @@ func (u *upload) refuse() {
 
 // judgeForm judges what was taken out of a multipart body.
 func (t *Transaction) judgeForm(parse error) {
+	if !t.turn(t.upload.form.held()) {
+		t.judged = true
+		return
+	}
 	to := sink{vars: t.tx.Variables()}
 	t.upload.form.tell(to.vars, &to)
 	many := to.full || errors.Is(parse, errManyParts)

@@ -340,6 +340,46 @@ func TestMemory(t *testing.T) {
 	})
 }
 
+// TestTurns lets heavy bodies wait for those that are being judged, sheds them
+// when that takes too long, and never keeps a light one waiting.
+func TestTurns(t *testing.T) {
+	e := miniature(t, gate.Enforce, hiding)
+	light, large := post(formType, "a=x"), post(formType, "a="+strings.Repeat("x", heavy))
+	files := post("multipart/form-data; boundary=B", "--B\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n"+strings.Repeat("x", heavy)+"\r\n--B--\r\n")
+	synctest.Test(t, func(t *testing.T) {
+		e.turns = newTurns()
+		all := int64(runtime.GOMAXPROCS(0))
+		if !e.turns.free.TryAcquire(all) {
+			t.Fatal("somebody else has a turn")
+		}
+		for _, c := range []call{large, files} {
+			start := time.Now()
+			_, tx, v := begin(e, c)
+			if v.Reason != gate.WAFBusy || v.Status != 503 || v.RetryAfter == 0 || time.Since(start) != turnWait {
+				t.Errorf("a heavy one: %v, again in %v, after %v, want %s after %v", v, v.RetryAfter, time.Since(start), gate.WAFBusy, turnWait)
+			}
+			tx.Close()
+		}
+		start := time.Now()
+		if _, tx, v := begin(e, light); !v.Passed() || time.Since(start) != 0 {
+			t.Errorf("a light one: %v after %v", v, time.Since(start))
+		} else {
+			tx.Close()
+		}
+		time.AfterFunc(turnWait/2, func() { e.turns.free.Release(all) })
+		for _, c := range []call{large, files} {
+			_, tx, v := begin(e, c)
+			if !v.Passed() {
+				t.Errorf("a heavy one, once there is room: %v", v)
+			}
+			tx.Close()
+		}
+		if !e.turns.free.TryAcquire(all) {
+			t.Error("not every turn was given back")
+		}
+	})
+}
+
 // TestReadUpTo takes memory as bytes come, and sees whether there is more.
 func TestReadUpTo(t *testing.T) {
 	for _, tc := range []struct {

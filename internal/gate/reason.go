@@ -82,6 +82,7 @@ const (
 	WAFBodyUnreadable      Reason = "waf.body_unreadable"
 	WAFEncoding            Reason = "waf.encoding"
 	WAFMemory              Reason = "waf.memory"
+	WAFBusy                Reason = "waf.busy"
 	WAFEngine              Reason = "waf.engine"
 	PoolNone               Reason = "pool.no_backend"
 	PoolConnect            Reason = "pool.connect"
@@ -377,6 +378,9 @@ var reasons = []ReasonInfo{
 	{WAFMemory, ClassFailure, 503, true, "the memory for held bodies (waf.memory) is spent", "",
 		"Many large bodies at once.",
 		"Raise waf.memory."},
+	{WAFBusy, ClassFailure, 503, true, "a large head or body waited too long for its turn to be judged", "",
+		"Many large bodies at once: what the rules cost grows with what they look at.",
+		"Lower request_body.inspect of the policy, give the route a tighter limit, or add processors."},
 	{WAFEngine, ClassFailure, 500, true, "the rule engine failed; the policy says refuse", "",
 		"",
 		"Look at the operational log."},

@@ -7,8 +7,9 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"syscall"
 	"testing"
+
+	"sallyport/internal/testkit"
 )
 
 const browserGet = "GET /products/shoes?size=42&colour=red HTTP/1.1\r\nHost: shop.example.org\r\n" +
@@ -65,8 +66,8 @@ func drive(b *testing.B, addr string) {
 	b.Helper()
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := cpu(b)
-	defer func() { b.ReportMetric(float64(cpu(b)-began)/float64(b.N), "cpu-ns/op") }()
+	began := testkit.CPU(b)
+	defer func() { b.ReportMetric(float64(testkit.CPU(b)-began)/float64(b.N), "cpu-ns/op") }()
 	b.RunParallel(func(pb *testing.PB) {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -96,15 +97,4 @@ func drive(b *testing.B, addr string) {
 			}
 		}
 	})
-}
-
-// cpu is the processor time that the process has used, in nanoseconds: on a
-// busy machine it says more than the clock.
-func cpu(b *testing.B) int64 {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }

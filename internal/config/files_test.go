@@ -1,17 +1,12 @@
 package config_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"sallyport/internal/testkit"
 )
 
 // fixtures makes a directory with the files that the cases name.
@@ -29,8 +24,8 @@ func fixtures(t *testing.T) string {
 	if err := os.Chmod(filepath.Join(dir, "shared"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	cert, key := certificate(t, time.Now().Add(24*time.Hour))
-	old, oldKey := certificate(t, time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC))
+	cert, key := testkit.CertificatePEM(t, time.Now().Add(24*time.Hour), "shop.example.org")
+	old, oldKey := testkit.CertificatePEM(t, time.Date(2024, 3, 1, 0, 0, 0, 0, time.UTC), "shop.example.org")
 	secret := make([]byte, 32)
 	for name, f := range map[string]struct {
 		mode    os.FileMode
@@ -62,26 +57,4 @@ func fixtures(t *testing.T) string {
 		}
 	}
 	return dir
-}
-
-// certificate makes a self-signed certificate and its key, in PEM.
-func certificate(t *testing.T, until time.Time) (cert, key []byte) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "shop.example.org"},
-		DNSNames: []string{"shop.example.org"}, NotBefore: until.Add(-48 * time.Hour), NotAfter: until,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 }

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
@@ -24,6 +23,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
 	"sallyport/internal/server"
+	"sallyport/internal/testkit"
 )
 
 // BenchmarkPipeline sends requests through the whole gateway over loopback,
@@ -136,7 +136,7 @@ func drive(b *testing.B, addr string, r benchRequest) {
 	b.SetParallelism(8)
 	b.ReportAllocs()
 	b.ResetTimer()
-	began := cpu(b)
+	began := testkit.CPU(b)
 	b.RunParallel(func(pb *testing.PB) {
 		conn, err := net.Dial("tcp", addr)
 		if err != nil {
@@ -156,7 +156,7 @@ func drive(b *testing.B, addr string, r benchRequest) {
 			}
 		}
 	})
-	b.ReportMetric(float64(cpu(b)-began)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(testkit.CPU(b)-began)/float64(b.N), "cpu-ns/op")
 }
 
 // readMessage reads the head of a request or an answer and discards the body
@@ -323,15 +323,4 @@ func startStock(b *testing.B, h http.Handler) string {
 	go func() { _ = srv.Serve(l) }()
 	b.Cleanup(func() { _ = srv.Close() })
 	return l.Addr().String()
-}
-
-// cpu is the processor time that the process has used, in nanoseconds: on a
-// busy machine it says more than the clock.
-func cpu(b *testing.B) int64 {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }

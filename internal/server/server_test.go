@@ -2,16 +2,10 @@ package server_test
 
 import (
 	"bufio"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -28,6 +22,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/server"
 	"sallyport/internal/strict"
+	"sallyport/internal/testkit"
 )
 
 // generation is a configuration that answers with its number.
@@ -387,21 +382,7 @@ func TestConnectionLimits(t *testing.T) {
 // certificate makes a self-signed certificate for names.
 func certificate(t *testing.T, names ...string) server.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server.Certificate{Loaded: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}
+	return server.Certificate{Loaded: testkit.Certificate(t, time.Now().Add(time.Hour), names...)}
 }
 
 func tlsClient(sni string, h2 bool) *http.Client {

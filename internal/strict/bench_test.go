@@ -11,11 +11,11 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"sallyport/internal/strict"
+	"sallyport/internal/testkit"
 )
 
 // browserGet is what a browser sends for a page.
@@ -114,26 +114,15 @@ func benchmarkServer(b *testing.B, guarded bool, raw []byte) {
 	} else {
 		l.conns <- c
 	}
-	began := cpu(b)
+	began := testkit.CPU(b)
 	for b.Loop() {
 		c.request()
 	}
-	b.ReportMetric(float64(cpu(b)-began)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(testkit.CPU(b)-began)/float64(b.N), "cpu-ns/op")
 	_ = srv.Close()
 	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
 		b.Error(err)
 	}
-}
-
-// cpu is the processor time that the process has used, in nanoseconds: on a
-// busy machine it says more than the clock.
-func cpu(b *testing.B) int64 {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 // A loopConn yields the same request whenever it is asked to, and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -53,34 +54,11 @@ type Head struct {
 // without regard to letter case, and whether there is one.
 func (h *Head) Get(name string) (string, bool) {
 	for i := range h.Fields {
-		if equalFold(h.Fields[i].Name, name) {
+		if strings.EqualFold(h.Fields[i].Name, name) {
 			return h.Fields[i].Value, true
 		}
 	}
 	return "", false
-}
-
-// equalFold compares two field names without regard to ASCII letter case.
-func equalFold(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := 0; i < len(a); i++ {
-		x, y := a[i], b[i]
-		if x == y {
-			continue
-		}
-		if 'A' <= x && x <= 'Z' {
-			x += 'a' - 'A'
-		}
-		if 'A' <= y && y <= 'Z' {
-			y += 'a' - 'A'
-		}
-		if x != y {
-			return false
-		}
-	}
-	return true
 }
 
 // A Rejection is one reason that the strict reader found against a request.

@@ -78,7 +78,7 @@ func (c *conn1) Close() error {
 // that has a ConnectionState method.
 type tlsConn1 struct {
 	*conn1
-	secured handshake
+	secured *tls.Conn
 }
 
 // ConnectionState tells net/http how the connection is secured.

@@ -36,21 +36,22 @@ func (s *Server) useEngines(cfg Config) {
 		return
 	}
 	e := &engines{kept: keep, queue1: newQueue(), queue2: newQueue()}
-	base := http.Server{
-		Handler: s,
-		// The guard has already bounded the head; what it hands on may be
-		// longer only by what it writes itself.
-		MaxHeaderBytes:               maxHandedOn,
-		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     zap.NewStdLog(s.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return gate.WithInbound(ctx, c.(gate.Inbound))
-		},
+	engine := func() *http.Server {
+		return &http.Server{
+			Handler: s,
+			// The guard has already bounded the head; what it hands on may be
+			// longer only by what it writes itself.
+			MaxHeaderBytes:               maxHandedOn,
+			DisableGeneralOptionsHandler: true,
+			ErrorLog:                     zap.NewStdLog(s.log.WithOptions(zap.IncreaseLevel(zap.ErrorLevel))),
+			Protocols:                    new(http.Protocols),
+			ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+				return gate.WithInbound(ctx, c.(gate.Inbound))
+			},
+		}
 	}
-	e.one, e.two = serverLike(&base), serverLike(&base)
-	e.one.Protocols = new(http.Protocols)
+	e.one, e.two = engine(), engine()
 	e.one.Protocols.SetHTTP1(true)
-	e.two.Protocols = new(http.Protocols)
 	e.two.Protocols.SetUnencryptedHTTP2(true)
 	e.two.MaxHeaderBytes = cfg.Limits.MaxHeader
 	e.two.IdleTimeout = cfg.Limits.IdleTimeout
@@ -72,11 +73,6 @@ func (s *Server) useEngines(cfg Config) {
 			_ = old.shutdown(ctx) // what is left after that ends with the process
 		})
 	}
-}
-
-// serverLike copies the fields of a template that both servers share.
-func serverLike(t *http.Server) *http.Server {
-	return &http.Server{Handler: t.Handler, MaxHeaderBytes: t.MaxHeaderBytes, DisableGeneralOptionsHandler: true, ErrorLog: t.ErrorLog, ConnContext: t.ConnContext}
 }
 
 // maxHandedOn bounds what net/http itself reads of a head. It only has to be

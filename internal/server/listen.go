@@ -179,7 +179,7 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 }
 
 // secure runs the TLS handshake within its time.
-func (l *listener) secure(raw net.Conn, set *settings) (handshake, error) {
+func (l *listener) secure(raw net.Conn, set *settings) (*tls.Conn, error) {
 	conn := tls.Server(raw, set.tls)
 	ctx, cancel := context.WithTimeout(context.Background(), set.handshake)
 	defer cancel()
@@ -324,10 +324,3 @@ func (q *queue) Close() error {
 
 // Addr is asked for by net/http and means nothing here.
 func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
-
-// handshake is the part of a tls.Conn that the accept path needs.
-type handshake interface {
-	net.Conn
-	HandshakeContext(context.Context) error
-	ConnectionState() tls.ConnectionState
-}

@@ -51,7 +51,7 @@ func auditTailCommand() *cobra.Command {
 		Example: "  sallyport audit tail /var/log/sallyport/audit.jsonl\n" +
 			"  sallyport audit tail audit.jsonl --action refuse,observe --stage waf --client 203.0.113.0/24\n" +
 			"  sallyport serve -c sallyport.yaml | sallyport audit tail -",
-		Args: cobra.MaximumNArgs(1),
+		Args: atMostOne("one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := "audit.jsonl"
 			if len(args) == 1 {

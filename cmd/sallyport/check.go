@@ -84,12 +84,7 @@ func initCommand() *cobra.Command {
 		Use:     "init [DIR]",
 		Short:   "Write a commented starter configuration and rule files",
 		Example: "  sallyport init gateway\n  sallyport check -c gateway/sallyport.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return usagef("init takes one directory")
-			}
-			return nil
-		},
+		Args:    atMostOne("one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "."
 			if len(args) == 1 {

@@ -81,7 +81,7 @@ func runDemo(ctx context.Context, listen, admin string, out, stderr io.Writer) (
 		}
 		return cfg, ds
 	}
-	return serve(ctx, load, stderr, nil, func(*server.Server) {
+	return serve(ctx, load, stderr, func(*server.Server) {
 		introduce(out, listen, admin, app.Backends()[0], auditLog)
 	})
 }

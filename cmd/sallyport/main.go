@@ -112,6 +112,16 @@ func exactArgs(n int, names string) cobra.PositionalArgs {
 	}
 }
 
+// atMostOne allows one argument, named in the message.
+func atMostOne(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usagef("%s takes %s, got %q too", cmd.CommandPath(), name, args[1])
+		}
+		return nil
+	}
+}
+
 // group is a command that only holds others.
 func group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{

@@ -61,6 +61,8 @@ func TestExitCodes(t *testing.T) {
 		{"config with a bad file", []string{"config", "-c", bad}, 1, "", "rtae"},
 		{"a record that is not there", []string{"audit", "show", "01a20768-cad7-7996-9dad-6c1e3ed6752b", "--file", bad}, 1, "", "no record with this id"},
 		{"a filter that means nothing", []string{"audit", "tail", bad, "--action", "refused"}, 2, "", "want one of"},
+		{"two files to follow", []string{"audit", "tail", bad, fine}, 2, "", "takes one file"},
+		{"two directories to fill", []string{"init", "a", "b"}, 2, "", "takes one directory"},
 		{"show without an id", []string{"audit", "show"}, 2, "", "X-Request-Id"},
 		{"the demo stays on loopback", []string{"demo", "--listen", "0.0.0.0:8080"}, 2, "", "loopback"},
 		{"tests that are not there", []string{"rules", "test", "-c", fine}, 1, "", "rules/tests"},

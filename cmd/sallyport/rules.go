@@ -81,11 +81,11 @@ func (t *rulesTest) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	target, parallel, err := t.target()
+	target, err := t.target()
 	if err != nil {
 		return err
 	}
-	runner := ftw.Runner{Target: target, Parallel: parallel, Progress: progress(cmd.ErrOrStderr())}
+	runner := ftw.Runner{Target: target, Parallel: runtime.GOMAXPROCS(0), Progress: progress(cmd.ErrOrStderr())}
 	sum := runner.Run(cmd.Context(), list)
 	if err := target.Close(); err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "the test gateway was not closed cleanly:", err)
@@ -156,28 +156,25 @@ type closer interface {
 	Close() error
 }
 
-// target opens what the tests are sent to, and how many may run at once.
-func (t *rulesTest) target() (closer, int, error) {
+// target opens what the tests are sent to.
+func (t *rulesTest) target() (closer, error) {
 	switch {
 	case t.wire != "":
 		if t.auditLog == "" || t.rulesLog == "" {
-			return nil, 0, usagef("--wire needs --audit and --rules-log")
+			return nil, usagef("--wire needs --audit and --rules-log")
 		}
-		w, err := ftw.OpenWire(t.wire, t.auditLog, t.rulesLog)
-		return w, runtime.GOMAXPROCS(0), err
+		return ftw.OpenWire(t.wire, t.auditLog, t.rulesLog)
 	case t.crs:
-		r, err := gateway.RehearseCRS(ftw.CRSSetup, ftw.Backend())
-		return r, runtime.GOMAXPROCS(0), err
+		return gateway.RehearseCRS(ftw.CRSSetup, ftw.Backend())
 	}
 	if err := t.src.judge(); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	cfg, ds := t.src.load()
 	if ds.Fatal() {
-		return nil, 0, ds
+		return nil, ds
 	}
-	r, err := gateway.Rehearse(cfg, t.policy, ftw.Backend())
-	return r, runtime.GOMAXPROCS(0), err
+	return gateway.Rehearse(cfg, t.policy, ftw.Backend())
 }
 
 // rulesBackendCommand runs the server that the Core Rule Set's tests expect

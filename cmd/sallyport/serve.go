@@ -17,7 +17,6 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
 	"sallyport/internal/server"
-	"sallyport/proxy"
 )
 
 // source is where a command takes its configuration from.
@@ -77,16 +76,16 @@ func serveCommand() *cobra.Command {
 			if err := src.judge(); err != nil {
 				return err
 			}
-			return serve(cmd.Context(), src.load, cmd.ErrOrStderr(), nil, nil)
+			return serve(cmd.Context(), src.load, cmd.ErrOrStderr(), nil)
 		},
 	}
 	src.flags(cmd)
 	return cmd
 }
 
-// serve runs the gateway until ctx ends. also, when not nil, gets every
-// record; started, when not nil, is told once the listeners are open.
-func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), stderr io.Writer, also proxy.Recorder, started func(*server.Server)) error {
+// serve runs the gateway until ctx ends. started, when not nil, is told once
+// the listeners are open.
+func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), stderr io.Writer, started func(*server.Server)) error {
 	first, ds := load()
 	if ds.Fatal() {
 		return ds
@@ -96,7 +95,15 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 
 	defer zap.RedirectStdLog(log)() // libraries that log by themselves
 
-	gw := gateway.New(gateway.Options{Load: load, Version: version, Also: also, Log: log})
+	// The first generation is built from what was read for the log.
+	next := func() (*config.Config, gate.Diagnostics) {
+		if cfg := first; cfg != nil {
+			first = nil
+			return cfg, ds
+		}
+		return load()
+	}
+	gw := gateway.New(gateway.Options{Load: next, Version: version, Log: log})
 	srv := server.New(server.Options{
 		Build:   func(n uint64) (server.Generation, error) { return gw.Build(n) },
 		Record:  gw.Record,

@@ -45,7 +45,7 @@ func startServe(t *testing.T, file string) *running {
 	src := source{file: file}
 	started := make(chan string, 1)
 	go func() {
-		g.done <- serve(ctx, src.load, g.log, nil, func(s *server.Server) {
+		g.done <- serve(ctx, src.load, g.log, func(s *server.Server) {
 			for _, a := range s.Addresses() {
 				started <- a.String()
 			}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -166,6 +167,14 @@ func (a *asked) set(host string, answer func(*http.Request) (*http.Response, err
 	a.answer[host] = answer
 }
 
+// asks returns when the host was asked so far. A check that hangs may write
+// at any time, so nobody reads the times without the lock.
+func (a *asked) asks(host string) []time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.times[host])
+}
+
 func status(code int) func(*http.Request) (*http.Response, error) {
 	return func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: code, Body: io.NopCloser(strings.NewReader("x"))}, nil
@@ -230,8 +239,9 @@ func TestHealth(t *testing.T) {
 			t.Errorf("picks with nobody left: %s", got)
 		}
 		spread := map[time.Duration]bool{}
-		for i, at := range tr.times[b][1:] {
-			gap := at.Sub(tr.times[b][i])
+		times := tr.asks(b)
+		for i, at := range times[1:] {
+			gap := at.Sub(times[i])
 			if gap < 4500*time.Millisecond || gap > 5500*time.Millisecond {
 				t.Errorf("asked again after %v", gap)
 			}

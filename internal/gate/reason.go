@@ -42,7 +42,9 @@ const (
 	HTTPConnection         Reason = "http.connection"
 	HTTPUpgrade            Reason = "http.upgrade"
 	HTTPEarlyBytes         Reason = "http.early_bytes"
+	HTTPH2Pseudo           Reason = "http.h2_pseudo"
 	HTTPH2Field            Reason = "http.h2_field"
+	HTTPH2Flood            Reason = "http.h2_flood"
 	HTTPPathPercent        Reason = "http.path_percent"
 	HTTPPathNul            Reason = "http.path_nul"
 	HTTPPathDots           Reason = "http.path_dots"
@@ -258,9 +260,15 @@ var reasons = []ReasonInfo{
 	{HTTPEarlyBytes, ClassFraming, 400, true, "bytes after a WebSocket handshake that was not accepted", "RFC 6455 section 4.1",
 		"Bytes sent before the switch are frames to one side and a request to the other.",
 		"Wait for the 101."},
+	{HTTPH2Pseudo, ClassFraming, 400, false, "a pseudo-field that is missing, repeated, unknown, or behind a regular field", "RFC 9113 section 8.3",
+		"Readers that pick different ones of two paths or authorities see two different requests.",
+		"Fix the client."},
 	{HTTPH2Field, ClassFraming, 400, false, "a field that HTTP/2 forbids, or a value that does not survive HTTP/1.1", "RFC 9113 section 8.2",
 		"Connection-specific fields and odd values become framing on the way down.",
 		"Fix the client."},
+	{HTTPH2Flood, ClassSize, 503, true, "an HTTP/2 connection with more resets, control frames or empty frames than requests need; it was cut (in the record only)", "RFC 9113 section 10.5",
+		"Rapid reset, MadeYouReset and floods of frames that cost the sender nothing.",
+		"Fix the client; no browser comes near the limit."},
 	{HTTPPathPercent, ClassHygiene, 400, true, "a percent sign in the path without two hex digits", "RFC 3986 section 2.1",
 		"Decoders keep, drop or misread it, so the rules judge another path than the backend opens.",
 		"Encode the percent sign as %25, or waive the reason for the route."},

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"sallyport/internal/gate"
-	"sallyport/internal/testkit"
+	"sallyport/internal/wire"
 )
 
 // leaky is a backend that tells everything about itself.
@@ -203,7 +203,7 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 // refused request must not reach the backend, not with one byte: bodies are
 // held to be judged, so that one that breaks off later is refused as a whole.
 func TestWireCorpus(t *testing.T) {
-	cases, err := testkit.LoadWire("../../testdata/wire")
+	cases, err := wire.All()
 	if err != nil {
 		t.Fatal(err)
 	}

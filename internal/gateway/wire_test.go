@@ -10,6 +10,7 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/internal/testkit"
+	"sallyport/internal/wire"
 )
 
 // capture is a backend that writes down what reaches it.
@@ -50,7 +51,7 @@ func (c *capture) take() (begun, whole []string) {
 
 // testWire sends one case of the corpus and compares every answer, its record,
 // and what reached the backend with what the case expects.
-func testWire(t *testing.T, e *edge, c testkit.WireCase, seen *capture) {
+func testWire(t *testing.T, e *edge, c wire.Case, seen *capture) {
 	t.Helper()
 	t.Run(c.Name, func(t *testing.T) {
 		conn := testkit.DialRaw(t, e.address)

@@ -15,13 +15,13 @@ import (
 	"time"
 
 	"sallyport/internal/gate"
-	"sallyport/internal/testkit"
+	"sallyport/internal/wire"
 )
 
 // corpus is the bytes of every wire case.
 func corpus(t testing.TB) [][]byte {
 	t.Helper()
-	cases, err := testkit.LoadWire("../../testdata/wire")
+	cases, err := wire.All()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,12 +10,13 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/strict"
 	"sallyport/internal/testkit"
+	"sallyport/internal/wire"
 )
 
 // loadWire is the corpus.
-func loadWire(t testing.TB) []testkit.WireCase {
+func loadWire(t testing.TB) []wire.Case {
 	t.Helper()
-	cases, err := testkit.LoadWire("../../testdata/wire")
+	cases, err := wire.All()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,23 +33,23 @@ func TestWire(t *testing.T) {
 	for _, c := range loadWire(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
-			t.Run("whole", func(t *testing.T) { wire(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).Send) })
+			t.Run("whole", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).Send) })
 			if !c.Whole && len(c.Raw) < 4<<10 {
-				t.Run("bytewise", func(t *testing.T) { wire(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).SendBytewise) })
+				t.Run("bytewise", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).SendBytewise) })
 			}
 			t.Run("tls", func(t *testing.T) {
 				conn, err := tls.Dial("tcp", secure, &tls.Config{RootCAs: certificate.pool, ServerName: "example.com"})
 				if err != nil {
 					t.Fatal(err)
 				}
-				wire(t, testkit.NewRawConn(t, conn), c, (*testkit.RawConn).Send)
+				exchange(t, testkit.NewRawConn(t, conn), c, (*testkit.RawConn).Send)
 			})
 		})
 	}
 }
 
-// wire sends one case and compares the answers.
-func wire(t *testing.T, conn *testkit.RawConn, c testkit.WireCase, send func(*testkit.RawConn, []byte)) {
+// exchange sends one case and compares the answers.
+func exchange(t *testing.T, conn *testkit.RawConn, c wire.Case, send func(*testkit.RawConn, []byte)) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -129,6 +130,8 @@ func TestEveryReasonHasCases(t *testing.T) {
 	t.Parallel()
 	elsewhere := map[gate.Reason]string{
 		gate.HTTPH2Field:            "HTTP/2",
+		gate.HTTPH2Pseudo:           "HTTP/2",
+		gate.HTTPH2Flood:            "HTTP/2",
 		gate.HTTPHeadTimeout:        "time",
 		gate.HTTPBodyTooSlow:        "time, and not the guard's",
 		gate.HTTPReaderTooSlow:      "time",

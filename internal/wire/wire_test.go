@@ -1,26 +1,26 @@
-package testkit
+package wire
 
 import (
 	"strings"
 	"testing"
 )
 
-func TestParseWire(t *testing.T) {
+func TestParse(t *testing.T) {
 	t.Parallel()
-	c, err := ParseWire([]byte("# a rule\n# more\nend: half-close\nsend: whole\nexpect: 200\nmethod: HEAD\ntarget: /x\nbody: a\\r\\n\nexpect: 400 http.bare_lf\n--\nA\\r\\n\n\\\\\\0\\t\\x7f\\{3:ab\\}\n"))
+	c, err := Parse([]byte("# a rule\n# more\nend: half-close\nsend: whole\nexpect: 200\nmethod: HEAD\ntarget: /x\nbody: a\\r\\n\nexpect: 400 http.bare_lf\n--\nA\\r\\n\n\\\\\\0\\t\\x7f\\{3:ab\\}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := "A\r\n\\\x00\t\x7fababab"; string(c.Raw) != want {
 		t.Errorf("Raw = %q, want %q", c.Raw, want)
 	}
-	want := []WireAnswer{{Status: 200, Target: "/x", Body: "a\r\n", HasBody: true, Method: "HEAD"}, {Status: 400, Reason: "http.bare_lf", Method: "GET"}}
+	want := []Answer{{Status: 200, Target: "/x", Body: "a\r\n", HasBody: true, Method: "HEAD"}, {Status: 400, Reason: "http.bare_lf", Method: "GET"}}
 	if c.About != "a rule" || !c.HalfClose || !c.Whole || !c.Refused() || len(c.Answers) != 2 || c.Answers[0] != want[0] || c.Answers[1] != want[1] {
-		t.Errorf("ParseWire = %+v, want answers %+v", c, want)
+		t.Errorf("Parse = %+v, want answers %+v", c, want)
 	}
 }
 
-func TestParseWireRefusesWhatItDoesNotKnow(t *testing.T) {
+func TestParseRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	for rule, src := range map[string]string{
 		"no separator":            "expect: 200\nA",
@@ -37,8 +37,8 @@ func TestParseWireRefusesWhatItDoesNotKnow(t *testing.T) {
 		"repetition without text": "expect: 200\n--\n\\{3\\}",
 		"backslash at the end":    "expect: 200\n--\n\\",
 	} {
-		if c, err := ParseWire([]byte(src)); err == nil {
-			t.Errorf("%s: ParseWire(%q) = %+v, want an error", rule, src, c)
+		if c, err := Parse([]byte(src)); err == nil {
+			t.Errorf("%s: Parse(%q) = %+v, want an error", rule, src, c)
 		} else if strings.ToLower(err.Error()[:1]) != err.Error()[:1] {
 			t.Errorf("%s: %q begins in upper case", rule, err)
 		}

@@ -1,25 +1,28 @@
-package testkit
+// Package wire reads the wire corpus: connections written down in bytes, and
+// what must be answered to each. It sends nothing and judges nothing; the
+// format is described in testdata/wire/README.md.
+package wire
 
 import (
 	"bytes"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"sallyport/internal/gate"
+	"sallyport/testdata"
 )
 
-// A WireCase is one file of testdata/wire: bytes for the socket, and what must
+// A Case is one file of testdata/wire: bytes for the socket, and what must
 // be answered. The format is described in testdata/wire/README.md.
-type WireCase struct {
+type Case struct {
 	Name  string // folder/file without extension
 	About string // the rule that the case shows, from its first line
 	// Answers is what is expected, in order, one for each request.
-	Answers []WireAnswer
+	Answers []Answer
 	// HalfClose tells to end the sending direction after the bytes.
 	HalfClose bool
 	// Whole tells that the bytes must come together for the case to mean
@@ -29,8 +32,8 @@ type WireCase struct {
 	Raw []byte
 }
 
-// A WireAnswer is one answer that is expected.
-type WireAnswer struct {
+// A Answer is one answer that is expected.
+type Answer struct {
 	Status int
 	Reason gate.Reason // empty: the request is accepted
 	// Target and Body are what an accepted request must arrive with; Target is
@@ -42,30 +45,30 @@ type WireAnswer struct {
 }
 
 // Refused reports whether any request of the case is refused.
-func (c *WireCase) Refused() bool {
-	return slices.ContainsFunc(c.Answers, func(a WireAnswer) bool { return a.Reason != "" })
+func (c *Case) Refused() bool {
+	return slices.ContainsFunc(c.Answers, func(a Answer) bool { return a.Reason != "" })
 }
 
-// LoadWire reads every case below dir, in the order of the names.
-func LoadWire(dir string) ([]WireCase, error) {
-	var cases []WireCase
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || filepath.Ext(name) != ".req" {
+// All reads the corpus that is part of the binary, in the order of the names.
+func All() ([]Case, error) { return Load(testdata.Wire, "wire") }
+
+// Load reads every case below dir, in the order of the names. A directory
+// without any is an error.
+func Load(in fs.FS, dir string) ([]Case, error) {
+	var cases []Case
+	err := fs.WalkDir(in, dir, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil || path.Ext(name) != ".req" {
 			return err
 		}
-		src, err := os.ReadFile(name)
+		src, err := fs.ReadFile(in, name)
 		if err != nil {
 			return err
 		}
-		c, err := ParseWire(src)
+		c, err := Parse(src)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		rel, err := filepath.Rel(dir, name)
-		if err != nil {
-			return err
-		}
-		c.Name = strings.TrimSuffix(filepath.ToSlash(rel), ".req")
+		c.Name = strings.TrimPrefix(strings.TrimSuffix(name, ".req"), dir+"/")
 		cases = append(cases, c)
 		return nil
 	})
@@ -75,13 +78,13 @@ func LoadWire(dir string) ([]WireCase, error) {
 	return cases, err
 }
 
-// ParseWire reads one case.
-func ParseWire(src []byte) (WireCase, error) {
+// Parse reads one case.
+func Parse(src []byte) (Case, error) {
 	head, raw, ok := bytes.Cut(src, []byte("\n--\n"))
 	if !ok {
-		return WireCase{}, fmt.Errorf("no line \"--\" between what is expected and the bytes")
+		return Case{}, fmt.Errorf("no line \"--\" between what is expected and the bytes")
 	}
-	var c WireCase
+	var c Case
 	for line := range strings.Lines(string(head)) {
 		if err := c.key(strings.TrimSpace(line)); err != nil {
 			return c, err
@@ -96,7 +99,7 @@ func ParseWire(src []byte) (WireCase, error) {
 }
 
 // key reads one line above the bytes.
-func (c *WireCase) key(line string) error {
+func (c *Case) key(line string) error {
 	key, value, ok := strings.Cut(line, ":")
 	value = strings.TrimSpace(value)
 	switch {
@@ -117,7 +120,7 @@ func (c *WireCase) key(line string) error {
 		if err != nil {
 			return fmt.Errorf("status: %w", err)
 		}
-		a := WireAnswer{Status: n, Reason: gate.Reason(reason), Method: "GET"}
+		a := Answer{Status: n, Reason: gate.Reason(reason), Method: "GET"}
 		if reason != "" && a.Reason.Info().Title == "" {
 			return fmt.Errorf("unknown reason %q", reason)
 		}

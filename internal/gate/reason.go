@@ -44,6 +44,7 @@ const (
 	HTTPEarlyBytes         Reason = "http.early_bytes"
 	HTTPH2Pseudo           Reason = "http.h2_pseudo"
 	HTTPH2Field            Reason = "http.h2_field"
+	HTTPH2Frame            Reason = "http.h2_frame"
 	HTTPH2Flood            Reason = "http.h2_flood"
 	HTTPPathPercent        Reason = "http.path_percent"
 	HTTPPathNul            Reason = "http.path_nul"
@@ -266,6 +267,9 @@ var reasons = []ReasonInfo{
 	{HTTPH2Field, ClassFraming, 400, false, "a field that HTTP/2 forbids, or a value that does not survive HTTP/1.1", "RFC 9113 section 8.2",
 		"Connection-specific fields and odd values become framing on the way down.",
 		"Fix the client."},
+	{HTTPH2Frame, ClassFraming, 400, true, "HTTP/2 frames or field compression that break the protocol; the connection was ended (in the record only)", "RFC 9113 section 5.4.1",
+		"Readers that go on after a broken frame lose step with each other.",
+		"Fix the client; the detail names the error code that it was told."},
 	{HTTPH2Flood, ClassSize, 503, true, "an HTTP/2 connection with more resets, control frames or empty frames than requests need; it was cut (in the record only)", "RFC 9113 section 10.5",
 		"Rapid reset, MadeYouReset and floods of frames that cost the sender nothing.",
 		"Fix the client; no browser comes near the limit."},

@@ -3,7 +3,6 @@ package server
 import (
 	"crypto/tls"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -84,16 +83,22 @@ type tlsConn1 struct {
 // ConnectionState tells net/http how the connection is secured.
 func (c *tlsConn1) ConnectionState() tls.ConnectionState { return c.secured.ConnectionState() }
 
-// conn2 is an HTTP/2 connection. It has no ConnectionState method, or net/http
-// would not look for the preface; the server hands Request.TLS on itself.
+// conn2 is a guarded HTTP/2 connection. It has no ConnectionState method, or
+// net/http would not look for the preface; the server hands Request.TLS on
+// itself.
 type conn2 struct {
-	net.Conn
+	*strict.HTTP2Conn
 	connBase
 	state *tls.ConnectionState // nil without TLS
 }
 
-// Head implements gate.Inbound: HTTP/2 heads are judged as net/http parsed them.
-func (c *conn2) Head(r *http.Request) *gate.Head { return strict.JudgeHTTP2(r, c.set.limits) }
+func newConn2(c net.Conn, base connBase, state *tls.ConnectionState) *conn2 {
+	l := &conn2{connBase: base, state: state}
+	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: func(reason gate.Reason, err error) {
+		base.listener.refuse(base.peer, reason, err)
+	}})
+	return l
+}
 
 // Tunnel implements gate.Inbound; HTTP/2 has no tunnels here.
 func (c *conn2) Tunnel() {}
@@ -104,7 +109,7 @@ func (c *conn2) Resume() {}
 // Close closes the connection and gives up its place in the table.
 func (c *conn2) Close() error {
 	c.table().remove(c.raw)
-	return c.Conn.Close()
+	return c.HTTP2Conn.Close()
 }
 
 // tableEntry says whom an open connection is counted for.

@@ -57,6 +57,7 @@ func (s *Server) useEngines(cfg Config) {
 	e.two.IdleTimeout = cfg.Limits.IdleTimeout
 	e.two.HTTP2 = &http.HTTP2Config{
 		MaxConcurrentStreams:          cfg.HTTP2.MaxStreams,
+		MaxReadFrameSize:              maxFrame,
 		MaxReceiveBufferPerConnection: cfg.HTTP2.Window,
 		MaxReceiveBufferPerStream:     cfg.HTTP2.StreamWindow,
 		WriteByteTimeout:              cfg.Limits.WriteGrace,
@@ -74,6 +75,10 @@ func (s *Server) useEngines(cfg Config) {
 		})
 	}
 }
+
+// maxFrame is the largest HTTP/2 frame: what the protocol starts with (RFC 9113
+// section 6.5.2), and what the guard holds at most.
+const maxFrame = 16 << 10
 
 // maxHandedOn bounds what net/http itself reads of a head. It only has to be
 // larger than any http.max_header that makes sense.

@@ -40,6 +40,7 @@ type settings struct {
 
 func newSettings(l Listener, cfg Config) *settings {
 	set := &settings{http1: l.HTTP1, http2: l.HTTP2, h2c: l.H2C, limits: cfg.Limits, handshake: cfg.Limits.HeaderTimeout}
+	set.limits.MaxStreams = cfg.HTTP2.MaxStreams
 	if len(l.Certificates) == 0 {
 		return set
 	}
@@ -166,7 +167,7 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 	conn, two, err := sniff(c, base.set.handshake)
 	switch {
 	case err == nil && two:
-		l.pass(&conn2{Conn: conn, connBase: base, state: state}, true)
+		l.pass(newConn2(conn, base, state), true)
 	case err == nil && state == nil && base.set.http1:
 		l.pass(newConn1(conn, base), false)
 	default:

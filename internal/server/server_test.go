@@ -396,8 +396,9 @@ func TestTLSProtocolsAndCertificates(t *testing.T) {
 		Certificates: []server.Certificate{certificate(t, "a.example"), certificate(t, "b.example", "*.b.example")}}}
 	h := start(t, cfg, func(w http.ResponseWriter, r *http.Request) {
 		in := gate.InboundOf(r.Context())
+		head := in.Head(r)
 		_ = json.NewEncoder(w).Encode(map[string]any{"proto": r.Proto, "tls": r.TLS != nil, "sni": r.TLS.ServerName,
-			"covers": in.Covers(r.Host), "target": in.Head(r).Target})
+			"covers": in.Covers(head.Host), "target": head.Target})
 	})
 	for _, tc := range []struct {
 		rule, sni, host string

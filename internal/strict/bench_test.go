@@ -1,7 +1,6 @@
 package strict_test
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -47,22 +46,6 @@ func BenchmarkParseHead(b *testing.B) {
 		h, n, err := strict.ParseHead(raw, strict.Limits{})
 		if err != nil || n != len(raw) || h.Rejection != nil {
 			b.Fatalf("ParseHead = %v, %d, %v", h, n, err)
-		}
-	}
-}
-
-// BenchmarkJudgeHTTP2 judges what net/http made of the same request in HTTP/2.
-func BenchmarkJudgeHTTP2(b *testing.B) {
-	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(browserGet)))
-	if err != nil {
-		b.Fatal(err)
-	}
-	r.Header.Del("Connection") // no field of HTTP/2
-	r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/2.0", 2, 0
-	b.ReportAllocs()
-	for b.Loop() {
-		if h := strict.JudgeHTTP2(r, strict.Limits{}); h.Rejection != nil {
-			b.Fatal(h.Rejection)
 		}
 	}
 }

@@ -1,9 +1,6 @@
 package strict
 
-import (
-	"encoding/binary"
-	"strings"
-)
+import "strings"
 
 // The classes of bytes that the grammar tells apart.
 const (
@@ -50,11 +47,12 @@ func isToken(s string) bool {
 // badValueByte returns the index of the first byte that a field value may not
 // hold (RFC 9110 section 5.5): any control but the tab. It returns -1 when
 // there is none. Eight bytes are looked at together.
-func badValueByte(b []byte) int {
+func badValueByte[T string | []byte](b T) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
+		x := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
+			uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
 		del := x ^ 0x7f*ones
 		// Bytes below 0x20, and bytes that are 0x7f; a borrow can only flag
 		// too much, and what is flagged is looked at again.

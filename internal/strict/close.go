@@ -78,8 +78,10 @@ func (c *Conn) linger() {
 }
 
 // CloseWrite ends the sending direction, where the connection has such a thing.
-func (c *Conn) CloseWrite() error {
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
+func (c *Conn) CloseWrite() error { return closeWrite(c.nc) }
+
+func closeWrite(c net.Conn) error {
+	if w, ok := c.(interface{ CloseWrite() error }); ok {
 		return w.CloseWrite()
 	}
 	return errors.ErrUnsupported

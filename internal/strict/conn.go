@@ -18,6 +18,10 @@ type Hooks struct {
 	// err is what ended it, net.ErrClosed when the gateway itself did. May be
 	// nil.
 	NoHead func(r gate.Reason, err error)
+	// Cut is called at most once, when an HTTP/2 connection is ended for what
+	// no single request can be blamed for: broken frames, floods, a field block
+	// that does not come to its end. May be nil.
+	Cut func(r gate.Reason, err error)
 }
 
 // What a connection keeps at most.

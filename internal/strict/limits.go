@@ -9,6 +9,9 @@ type Limits struct {
 	MaxTarget int // bytes of the request target (http.max_target); default 16 KiB
 	MaxHeader int // bytes of the whole head (http.max_header); default 64 KiB
 	MaxFields int // field lines (http.max_fields); default 100
+	// MaxStreams is how many requests an HTTP/2 connection may have open
+	// (http2.max_streams), as net/http announces it; default 100.
+	MaxStreams int
 	// HeaderTimeout bounds the time from the first byte of a head to its last,
 	// and from the opening of a connection to its first head
 	// (http.header_timeout); default 10 s.
@@ -28,6 +31,7 @@ func (l Limits) orDefault() Limits {
 	fill(&l.MaxTarget, 16<<10)
 	fill(&l.MaxHeader, 64<<10)
 	fill(&l.MaxFields, 100)
+	fill(&l.MaxStreams, 100)
 	fill(&l.HeaderTimeout, 10*time.Second)
 	fill(&l.IdleTimeout, 75*time.Second)
 	fill(&l.WriteGrace, 10*time.Second)

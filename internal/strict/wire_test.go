@@ -131,6 +131,7 @@ func TestEveryReasonHasCases(t *testing.T) {
 	elsewhere := map[gate.Reason]string{
 		gate.HTTPH2Field:            "HTTP/2",
 		gate.HTTPH2Pseudo:           "HTTP/2",
+		gate.HTTPH2Frame:            "HTTP/2",
 		gate.HTTPH2Flood:            "HTTP/2",
 		gate.HTTPHeadTimeout:        "time",
 		gate.HTTPBodyTooSlow:        "time, and not the guard's",

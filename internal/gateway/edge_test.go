@@ -168,6 +168,22 @@ func (e *edge) send(tb testing.TB, text string) answer {
 	return e.exchange(tb, c, b.Bytes(), method)
 }
 
+// answers reports whether a new connection is served. While one client has too
+// many open, it is not.
+func (e *edge) answers() bool {
+	c, err := net.Dial("tcp", e.address)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		return false
+	}
+	_, err = http.ReadResponse(bufio.NewReader(c), nil)
+	return err == nil
+}
+
 // exchange writes bytes and reads one answer.
 func (e *edge) exchange(tb testing.TB, c net.Conn, request []byte, method string) answer {
 	tb.Helper()

@@ -272,6 +272,9 @@ func TestAbortedRequestsLeaveNothing(t *testing.T) {
 	}
 	wg.Wait()
 	deadline := time.Now().Add(30 * time.Second)
+	for !e.answers() && time.Now().Before(deadline) { // not before all of them were accepted, which the gateway may still be doing
+		time.Sleep(20 * time.Millisecond)
+	}
 	for (runtime.NumGoroutine() > base+20 || e.Connections() > 2) && time.Now().Before(deadline) {
 		time.Sleep(20 * time.Millisecond)
 	}

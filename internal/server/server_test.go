@@ -168,7 +168,7 @@ func TestReloadSwapsOrKeeps(t *testing.T) {
 	release := make(chan struct{})
 	entered := make(chan struct{}, 1)
 	h := start(t, config(t), func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/slow" {
+		if gate.InboundOf(r.Context()).Head(r).Target == "/slow" {
 			entered <- struct{}{}
 			<-release
 		}

@@ -26,10 +26,8 @@ type Hooks struct {
 
 // What a connection keeps at most.
 const (
-	maxAside  = 4 << 10 // bytes that came behind a WebSocket handshake
-	maxQueue  = 16      // heads that no request has taken yet
-	standIn   = "/"     // for a target that net/url cannot read
-	guardHost = "refused.invalid"
+	maxAside = 4 << 10 // bytes that came behind a WebSocket handshake
+	maxQueue = 16      // heads that no request has taken yet
 )
 
 // A mode is what the next bytes of a connection are.
@@ -81,7 +79,7 @@ type Conn struct {
 	opened  time.Time
 	begun   time.Time // when the first byte of the head came; zero: none yet
 	idle    time.Time // since when net/http waits for a request; zero: it does not
-	heads   int       // handed on so far
+	heads   uint32    // handed on so far
 	refused bool      // a head or body was: close with care
 	plain   bool      // tunnelling, and the handler has the connection
 
@@ -99,8 +97,9 @@ type Conn struct {
 
 // A pending is a head that was handed on, with what net/http will make of it.
 type pending struct {
-	head                 *gate.Head
-	method, target, host string
+	head   *gate.Head
+	method string
+	number uint32
 }
 
 // NewConn guards c from now on: the time for the first head begins to run.
@@ -131,7 +130,7 @@ func (c *Conn) Head(r *http.Request) *gate.Head {
 	defer c.mu.Unlock()
 	if len(c.queue) > 0 {
 		p := c.queue[0]
-		if r.Method == p.method && r.RequestURI == p.target && r.Host == p.host {
+		if n, ok := ticketNumber(r.RequestURI); ok && n == p.number && r.Method == p.method {
 			n := copy(c.queue, c.queue[1:])
 			c.queue[n] = pending{}
 			c.queue = c.queue[:n]
@@ -141,7 +140,7 @@ func (c *Conn) Head(r *http.Request) *gate.Head {
 	c.queue = nil
 	c.discard()
 	return &gate.Head{
-		Method: r.Method, Target: r.RequestURI, Received: r.RequestURI, Proto: r.Proto, Host: r.Host,
+		Method: r.Method, Proto: r.Proto,
 		Rejection: &gate.Rejection{Reason: gate.GatewayUnpaired, Offset: -1, Detail: "the request is not the one whose head was judged"},
 	}
 }
@@ -306,24 +305,21 @@ func (c *Conn) noHead(err error) {
 func (c *Conn) handOn(h *gate.Head) {
 	c.read.own = time.Time{}
 	c.heads++
-	p := pending{head: h, method: h.Method, target: h.Target, host: h.Host}
+	p := pending{head: h, method: h.Method, number: c.heads}
 	if len(c.queue) == maxQueue {
 		// Cannot happen while every request takes its head.
 		c.err = io.EOF
 		return
 	}
 	if h.Rejection != nil {
-		p.method, p.target, p.host = refusalMethod(h), standIn, guardHost
-		c.store = appendRefusal(c.store[:0], p.method, h.Proto)
+		p.method = refusalMethod(h)
+		c.store = appendRefusal(c.store[:0], p.method, h.Proto, p.number)
 		c.queue = append(c.queue, p)
 		c.discard()
 		c.out = c.store
 		return
 	}
-	if c.scanner.standIn {
-		p.target = standIn
-	}
-	c.store = appendHead(c.store[:0], h, p.target)
+	c.store = appendHead(c.store[:0], h, p.number, c.scanner.stays, c.scanner.expects)
 	c.queue = append(c.queue, p)
 	c.out = c.store
 	c.raw.drop(c.scanner.pos)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"strconv"
 	"sync"
 	"time"
 
@@ -114,7 +113,7 @@ func (c *HTTP2Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
 func (c *HTTP2Conn) Head(r *http.Request) *gate.Head {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	id, ok := streamOf(r.RequestURI)
+	id, ok := ticketNumber(r.RequestURI)
 	st := c.streams[id]
 	if ok && st != nil && st.head != nil && st.method == r.Method {
 		h := st.head
@@ -133,17 +132,6 @@ func (c *HTTP2Conn) Head(r *http.Request) *gate.Head {
 	}
 	h.Rejection = &gate.Rejection{Reason: gate.GatewayUnpaired, Offset: -1, Detail: "the request is not one whose field list was judged"}
 	return h
-}
-
-// streamTarget is the target that net/http is told in place of the real one.
-func streamTarget(id uint32) string { return "/" + strconv.FormatUint(uint64(id), 10) }
-
-func streamOf(target string) (uint32, bool) {
-	if len(target) < 2 || target[0] != '/' {
-		return 0, false
-	}
-	id, err := strconv.ParseUint(target[1:], 10, 31)
-	return uint32(id), err == nil
 }
 
 // Read hands on frames, one after the other.

@@ -101,7 +101,8 @@ func appendOpening(b []byte, id uint32, flags byte, priority []byte, method stri
 		b = appendLiteral(append(b, 2), method)
 	}
 	b = append(b, 0x80|6) // :scheme http
-	b = appendLiteral(append(b, 4), streamTarget(id))
+	var ticket [16]byte
+	b = appendLiteral(append(b, 4), appendTicket(ticket[:0], id))
 	if expects {
 		b = appendLiteral(append(b, 0x0f, 35-0x0f), "100-continue") // expect
 	}
@@ -112,4 +113,6 @@ func appendOpening(b []byte, id uint32, flags byte, priority []byte, method stri
 
 // appendLiteral appends a string that is shorter than 127 bytes (RFC 7541
 // section 5.2).
-func appendLiteral(b []byte, s string) []byte { return append(append(b, byte(len(s))), s...) }
+func appendLiteral[T string | []byte](b []byte, s T) []byte {
+	return append(append(b, byte(len(s))), s...)
+}

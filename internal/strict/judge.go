@@ -14,8 +14,7 @@ type judgement struct {
 	spans []span // where the field lines stand; nil: nowhere
 	// scores tells that a field name may have an underscore.
 	scores bool
-	// standIn tells that net/http needs another target in place of the head's.
-	standIn bool
+	stays  persistence // that Connection asks for
 
 	// Index of the field, plus one; 0: there is none.
 	host, length, coding, expect, upgrade, socketKey, socketVersion int
@@ -58,7 +57,6 @@ func (j *judgement) judge(targetAt int) flaw {
 	if f := j.switching(); f.reason != "" {
 		return f
 	}
-	j.standIn = t.standIn
 	j.hygiene(t, targetAt)
 	return flaw{}
 }
@@ -120,8 +118,11 @@ func (j *judgement) options(i int, list string) flaw {
 	f := flaw{}
 	members(list, func(m string) bool {
 		switch {
-		case m == "" || foldEqual(m, "keep-alive") || foldEqual(m, "close"):
-			// RFC 9110 section 5.6.1 has empty members ignored.
+		case m == "": // RFC 9110 section 5.6.1 has empty members ignored
+		case foldEqual(m, "close"):
+			j.stays = closes
+		case foldEqual(m, "keep-alive"):
+			j.stays = max(j.stays, keeps) // close counts more
 		case foldEqual(m, "upgrade"):
 			j.upgrades = true
 		case !isToken(m):

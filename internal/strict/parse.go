@@ -61,7 +61,10 @@ type scanner struct {
 	scores  bool // a field name has an underscore
 
 	refusal flaw // reason is empty unless refused
-	standIn bool // see target
+
+	// What net/http is told of the whole head, when it is accepted.
+	stays   persistence
+	expects bool
 }
 
 // A scannerPool keeps the memory of scanners that no connection owns.
@@ -278,7 +281,7 @@ func (s *scanner) head(b []byte) *gate.Head {
 		h.Rejection = rejection(f, b[:s.pos])
 		h.Host, _ = h.Get("Host")
 	}
-	s.standIn = j.standIn
+	s.stays, s.expects = j.stays, j.expect != 0
 	for i := range h.Hygiene {
 		h.Hygiene[i].Excerpt = excerpt(b[:s.pos], h.Hygiene[i].Offset)
 	}

@@ -124,9 +124,11 @@ func serveTLS(t testing.TB, h http.Handler, c certificate) string {
 
 // judge is a handler that answers as the gateway would in front of a backend
 // that echoes: the refusal's status and reason, or the body and the target.
-func judge(w http.ResponseWriter, r *http.Request) {
+func judge(w http.ResponseWriter, r *http.Request) { respond(w, r, guardOf(r).Head(r)) }
+
+// respond is judge for a handler that has taken the head already.
+func respond(w http.ResponseWriter, r *http.Request, h *gate.Head) {
 	g := guardOf(r)
-	h := g.Head(r)
 	defer g.Resume() // this backend grants no upgrade
 	found := h.Rejection
 	if found == nil && len(h.Hygiene) > 0 {

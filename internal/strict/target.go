@@ -12,9 +12,6 @@ type target struct {
 	scheme    string // "http" or "https" for the absolute form, else empty
 	authority string // of the absolute form
 	at        int    // where form begins in what was received
-	// standIn tells that net/url cannot read the path, so that net/http needs
-	// another target in its place.
-	standIn bool
 }
 
 // A flaw is a reason with the place in a string that it was found at.
@@ -85,14 +82,12 @@ func (t *target) absolute(method, s string) flaw {
 // slashes net/url writes these bytes in another way.
 func (t *target) judgePath() flaw {
 	p, _, _ := strings.Cut(t.form, "?")
-	bad := badPercent(p)
-	t.standIn = bad >= 0
 	if !strings.HasPrefix(p, "//") {
 		return flaw{}
 	}
 	at := strings.IndexAny(p, "^`{|}")
 	if at < 0 {
-		at = bad
+		at = badPercent(p)
 	}
 	if at >= 0 {
 		return flaw{gate.HTTPTargetByte, t.at + at, "a path that begins with two slashes and cannot be forwarded byte for byte"}

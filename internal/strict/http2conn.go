@@ -174,6 +174,9 @@ func (c *HTTP2Conn) ending(err error) error {
 // passOn hands on what is not looked at, directly from the socket if it can.
 func (c *HTTP2Conn) passOn(p []byte) (int, error) {
 	p = p[:min(len(p), c.pass)]
+	if c.raw.len() == 0 {
+		c.deadline(time.Time{}) // how slow content may be is the handler's to say
+	}
 	if c.raw.len() > 0 || len(p) < smallBuffer {
 		for c.raw.len() == 0 {
 			if err := c.more(); err != nil {

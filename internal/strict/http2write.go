@@ -100,13 +100,16 @@ func (c *HTTP2Conn) wrote(f frameHeader, payload []byte) {
 	}
 }
 
-// serverReset ends a stream that net/http resets. Unless it only stops content
-// that nobody wants, the client provoked it, and could go on doing so for ever
-// (MadeYouReset, CVE-2025-8671).
+// serverReset ends a stream that net/http resets. Where it had no answer yet
+// and the fault is not ours, the client provoked it, and could go on doing so
+// for ever at our cost (MadeYouReset, CVE-2025-8671). A stream that was answered
+// before its content had all come is reset for every piece that was under way.
 func (c *HTTP2Conn) serverReset(id, code uint32) {
 	c.mu.Lock()
+	st := c.streams[id]
 	delete(c.streams, id)
-	over := code != codeNone && !c.resets.spend(time.Now(), 1)
+	provoked := st != nil && !st.answered && code != codeNone && code != codeInternal
+	over := provoked && !c.resets.spend(time.Now(), 1)
 	cut := c.cut
 	c.cut = c.cut || over
 	c.mu.Unlock()

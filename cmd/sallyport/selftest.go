@@ -93,6 +93,8 @@ func (s *smuggling) start(ctx context.Context, cmd *cobra.Command) error {
 		return usagef("--listen needs --target: it is where the pool of that gateway is pointed at")
 	case s.host != "" && s.target+s.backend == "":
 		return usagef("--host needs --target or --backend")
+	case strings.ContainsFunc(s.host, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		return usagef("--host %q is not a host name", s.host)
 	case s.timeout < 0 || s.parallel < 0 || s.parallel > 64:
 		return usagef("--timeout is a duration, and --parallel a number up to 64")
 	}
@@ -149,7 +151,7 @@ func (s *smuggling) cases() ([]wire.Case, error) {
 
 // endpoint reads a URL and refuses what is not on this machine, unless told.
 func (s *smuggling) endpoint(ctx context.Context, flag, url string) (selftest.Endpoint, error) {
-	to, err := selftest.ParseURL(url, s.insecure)
+	to, err := selftest.ParseURL(url, s.host, s.insecure)
 	if err != nil {
 		return to, usagef("%s: %w", flag, err)
 	}

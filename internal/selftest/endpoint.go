@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -15,8 +16,10 @@ type Endpoint struct {
 }
 
 // ParseURL reads what --target and --backend name. The URL has no path: the
-// corpus brings the targets. With insecure the certificate is not verified.
-func ParseURL(raw string, insecure bool) (Endpoint, error) {
+// corpus brings the targets. The server is asked for the certificate of the
+// host that the requests will carry, if one is given; with insecure that is not
+// verified.
+func ParseURL(raw, host string, insecure bool) (Endpoint, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
@@ -32,8 +35,12 @@ func ParseURL(raw string, insecure bool) (Endpoint, error) {
 	}
 	e := Endpoint{Address: net.JoinHostPort(u.Hostname(), port)}
 	if u.Scheme == "https" {
+		name, _, err := net.SplitHostPort(host)
+		if err != nil {
+			name = host // without a port
+		}
 		e.TLS = &tls.Config{
-			ServerName:         u.Hostname(),
+			ServerName:         cmp.Or(name, u.Hostname()),
 			NextProtos:         []string{"http/1.1"},
 			InsecureSkipVerify: insecure, //nolint:gosec // the operator asks for it, for a certificate of their own
 		}

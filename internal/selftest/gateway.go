@@ -141,7 +141,11 @@ func (g *gateway) probe(ctx context.Context) error {
 	began := time.Now()
 	status, err := ask(ctx, g.Options, "GET", "/", "")
 	if err != nil {
-		return fmt.Errorf("no answer to a harmless request at %s: %w", g.To.Address, err)
+		hint := ""
+		if g.To.TLS == nil && !errors.Is(err, errTimeout) {
+			hint = "; is it https that is spoken there?"
+		}
+		return fmt.Errorf("no answer to a harmless request at %s: %w%s", g.To.Address, err, hint)
 	}
 	g.pause = settle + time.Since(began)
 	if what := obstacle(status, host(g.Host)); what != "" {
@@ -210,7 +214,7 @@ func (g *gateway) run(ctx context.Context, c *wire.Case) (Result, error) {
 	r.Ended = ended.Error()
 	j := judgement{c: c, own: g.Own, bytes: g.Capture != nil}
 	for _, a := range heard {
-		j.answers = append(j.answers, answered{status: a.Status, reason: g.reason(ctx, a.ID)})
+		j.answers = append(j.answers, answered{status: a.Status, reason: g.reason(ctx, a.ID), last: a.Close})
 		r.Answered = append(r.Answered, said(a.Status, j.answers[len(j.answers)-1].reason))
 	}
 	j.closed = !errors.Is(ended, errTimeout)

@@ -37,10 +37,15 @@ func withHost(c wire.Case, host string) (changed wire.Case, why string) {
 		end := firstHead(c.Raw)
 		head, rest = c.Raw[:end], c.Raw[end:]
 	}
-	if !c.Refused() && !bytes.Contains(head, []byte(corpusHost)) {
+	head = bytes.ReplaceAll(head, []byte(corpusHost), []byte(host))
+	switch {
+	case c.Refused():
+	case !bytes.Contains(head, []byte(host)):
 		return c, "it names no host that could be replaced"
+	case bytes.Contains(bytes.ToLower(head), []byte(corpusHost)):
+		return c, "it names the host in another spelling"
 	}
-	c.Raw = append(bytes.ReplaceAll(head, []byte(corpusHost), []byte(host)), rest...)
+	c.Raw = append(head, rest...)
 	return c, ""
 }
 

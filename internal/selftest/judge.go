@@ -3,7 +3,6 @@ package selftest
 import (
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 
 	"sallyport/internal/gate"
@@ -14,6 +13,7 @@ import (
 type answered struct {
 	status int
 	reason gate.Reason
+	last   bool // the gateway said that it will close
 }
 
 // judgement compares what a gateway did with what a case expects.
@@ -58,8 +58,8 @@ func (j *judgement) compareAnswers() (why []string, blocked string) {
 			return append(why, fmt.Sprintf("answer %d is missing, %s; want %s", i+1, end, said(want.Status, want.Reason))), ""
 		}
 		got := j.answers[i]
-		if want.Reason == "" && j.elsewhere(got) {
-			return why, fmt.Sprintf("answer %d is %s: another stage refused it", i+1, said(got.status, got.reason))
+		if where := j.elsewhere(got); want.Reason == "" && where != "" {
+			return why, fmt.Sprintf("answer %d is %s: %s", i+1, said(got.status, got.reason), where)
 		}
 		if !j.agrees(got, want) {
 			why = append(why, fmt.Sprintf("answer %d is %s, want %s", i+1, said(got.status, got.reason), said(want.Status, want.Reason)))
@@ -74,17 +74,28 @@ func (j *judgement) compareAnswers() (why []string, blocked string) {
 	return why, ""
 }
 
-// elsewhere reports whether a stage behind the strict one refused: the method
-// is not allowed there, or, at a gateway that is not ours, its rules, limits,
-// hosts or backends were in the way.
-func (j *judgement) elsewhere(got answered) bool {
-	if j.own {
-		return got.reason == gate.HTTPMethodNotAllowed
+// elsewhere tells who, behind the strict stage, refused: another stage, because
+// the method is not allowed there or, at a gateway that is not ours, its rules,
+// limits, hosts or backends are in the way; or the backend, where that is
+// somebody else's. The strict stage closes whenever it refuses.
+func (j *judgement) elsewhere(got answered) string {
+	switch got.status {
+	case http.StatusMethodNotAllowed:
+		if j.own && got.reason != gate.HTTPMethodNotAllowed {
+			return ""
+		}
+		return "another stage refused it"
+	case http.StatusForbidden, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		if j.own {
+			return ""
+		}
+		return "another stage refused it"
 	}
-	return slices.Contains([]int{
-		http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusMisdirectedRequest, http.StatusTooManyRequests,
-		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
-	}, got.status)
+	if !j.own && !j.bytes && !got.last && refusal(got.status) {
+		return "the backend refused it, since the connection was kept"
+	}
+	return ""
 }
 
 // agrees reports whether an answer is the expected one. With a backend of
@@ -139,6 +150,9 @@ func (j *judgement) compareBytes(blocked bool) (why []string, cutOff bool) {
 	}
 	if len(got) > len(want) || len(got) < len(want) && !blocked {
 		return append(why, fmt.Sprintf("%d whole requests reached the backend, want %d", len(got), len(want))), cutOff
+	}
+	if blocked {
+		return why, cutOff // which of them came is not known
 	}
 	for i, m := range got {
 		if want[i].Target != "" && m.Target != want[i].Target {

@@ -49,9 +49,12 @@ func (p *printer) gateway() {
 	}
 	p.b.WriteByte('\n')
 	for i := range p.Results {
-		if c := &p.Results[i]; p.verbose || c.Outcome == Different || c.Outcome == NotJudged {
+		if c := &p.Results[i]; p.verbose || c.Outcome == Different {
 			p.detail(c)
 		}
+	}
+	if !p.verbose {
+		p.notJudged()
 	}
 	p.advice()
 	p.line("%d cases, %d refused as expected, %d forwarded exactly, %d not judged, %d skipped, %d ms", p.Cases, p.Counts[Refused], p.Counts[Forwarded], p.Counts[NotJudged], p.Counts[Skipped], p.Millis)
@@ -66,11 +69,7 @@ func (p *printer) detail(c *Result) {
 	if c.Outcome == Different {
 		p.line("DIFFERENT  %s: %s", c.Name, c.About)
 	} else {
-		p.line("%-10s %s: %s", strings.ReplaceAll(string(c.Outcome), "_", " "), c.Name, c.About)
-	}
-	if c.Outcome == NotJudged && !p.verbose {
-		p.line("  %s", strings.Join(c.Why, "; "))
-		return
+		p.line("%-10s %s: %s", word(c.Outcome), c.Name, c.About)
 	}
 	p.line("  sent      %s", c.Sent)
 	p.line("  expected  %s", strings.Join(c.Expected, ", "))
@@ -87,6 +86,27 @@ func (p *printer) detail(c *Result) {
 		p.line("  because   %s", w)
 	}
 }
+
+// notJudged lists the cases of which nothing is known, by why that is so.
+func (p *printer) notJudged() {
+	var ways []string
+	names := map[string][]string{}
+	for i := range p.Results {
+		if c := &p.Results[i]; c.Outcome == NotJudged || c.Outcome == Skipped {
+			way := word(c.Outcome) + ", " + strings.Join(c.Why, "; ")
+			if names[way] == nil {
+				ways = append(ways, way)
+			}
+			names[way] = append(names[way], c.Name)
+		}
+	}
+	for _, way := range ways {
+		p.line("%s:\n  %s", way, strings.Join(names[way], " "))
+	}
+}
+
+// word is an outcome as it stands in a sentence.
+func word(o Outcome) string { return strings.ReplaceAll(string(o), "_", " ") }
 
 // advice explains what is often no defect but a set-up.
 func (p *printer) advice() {
@@ -109,7 +129,7 @@ func (p *printer) advice() {
 		p.line("%d differences are of the class size: the gateway may have other limits than the default. --skip leaves them out.", size)
 	}
 	if p.Counts[NotJudged] > 0 {
-		p.line("%d cases met another stage (403 rules or geo, 405 methods, 421 hosts, 429 limits, 5xx pool) where the strict stage should have let them pass: nothing is known of them.", p.Counts[NotJudged])
+		p.line("%d cases were refused behind the strict stage (403 rules or geo, 405 methods, 421 hosts, 429 limits, 5xx pool), which should let them pass: whether it does is not known.", p.Counts[NotJudged])
 	}
 }
 

@@ -64,6 +64,7 @@ const (
 	HTTPTLSHandshake       Reason = "http.tls_handshake"
 	HTTPTooManyConnections Reason = "http.too_many_connections"
 	HTTPMethodNotAllowed   Reason = "http.method_not_allowed"
+	BanActive              Reason = "ban.active"
 	RouteUnknownHost       Reason = "route.unknown_host"
 	RouteUnknownPath       Reason = "route.unknown_path"
 	RouteSNIMismatch       Reason = "route.sni_mismatch"
@@ -327,6 +328,9 @@ var reasons = []ReasonInfo{
 	{HTTPMethodNotAllowed, ClassPolicy, 405, false, "the method is neither in http.methods nor in the methods of the route", "RFC 9110 section 15.5.6",
 		"Methods that the application does not expect are a way around its checks.",
 		"Add the method to http.methods or to the route."},
+	{BanActive, ClassPolicy, 429, true, "the client is banned for a while", "RFC 6585 section 4",
+		"Scanners and guessers that go on after every refusal.",
+		"Wait, or end the ban with sallyport bans remove; the detail names the refusals that led to it."},
 	{RouteUnknownHost, ClassFailure, 421, false, "no route takes the host", "RFC 9110 section 15.5.20",
 		"Requests by address or by a foreign name are scans or DNS rebinding.",
 		"Add the host to a route."},

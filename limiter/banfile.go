@@ -76,9 +76,15 @@ func replace(name string, text []byte) error {
 	return nil
 }
 
-// Restore takes over the bans of a file; there need not be one. It is called
-// once, before the first request.
+// Restore takes over the bans of a file, the first time that it is called for
+// them and for those they came from; there need not be a file.
 func (b *Bans) Restore(name string) error {
+	b.book.mu.Lock()
+	done := b.book.restored
+	b.book.mu.Unlock()
+	if done {
+		return nil
+	}
 	f, err := os.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -102,6 +108,7 @@ func (b *Bans) Restore(name string) error {
 func (k *banBook) restore(bans []Ban, cfg BanConfig, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.restored = true
 	for _, ban := range bans {
 		if !ban.Client.IsValid() || now.Sub(ban.Until) > cfg.Max || len(k.pages) >= cfg.MaxClients {
 			continue

@@ -121,6 +121,7 @@ type banBook struct {
 	noneIdle time.Time
 	banned   atomic.Int64 // pages of clients that were ever banned
 	changed  bool         // since it was last saved
+	restored bool         // what a file held has been taken over
 
 	turned, evicted, untracked atomic.Uint64
 }

@@ -38,7 +38,7 @@ type Recorder interface {
 // Stages are the stations before the pool, in the order of the path, and
 // those who are told how it ended. None of the stages may be nil.
 type Stages struct {
-	Client, Geo, Limit Checker
+	Client, Ban, Geo, Limit Checker
 	WAF                Inspector
 	Recorders          []Recorder
 }
@@ -72,7 +72,7 @@ const defaultGrace = 10 * time.Second
 // New builds the routes and pools of a configuration and starts the health
 // checks, which Close ends.
 func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) {
-	if st.Client == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
+	if st.Client == nil || st.Ban == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
 		return nil, errors.New("a stage is missing")
 	}
 	h := &Handler{
@@ -147,6 +147,7 @@ func (h *Handler) serve(v *visit) gate.Verdict {
 	for _, stage := range [...]func(*visit) gate.Verdict{
 		h.head,    // is it unambiguous HTTP?
 		h.client,  // who is asking?
+		h.ban,     // is it kept out?
 		h.route,   // which site?
 		h.geo,     // from where?
 		h.limit,   // how often?
@@ -193,6 +194,12 @@ var (
 func (h *Handler) client(v *visit) gate.Verdict {
 	defer v.spent("client", time.Now())
 	return h.stages.Client.Check(v.req)
+}
+
+// ban refuses who was refused too often, before anything else is done for it.
+func (h *Handler) ban(v *visit) gate.Verdict {
+	defer v.spent("ban", time.Now())
+	return h.stages.Ban.Check(v.req)
 }
 
 // route finds the route and refuses nothing: a request that no route takes

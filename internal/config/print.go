@@ -38,6 +38,7 @@ func (c *Config) Print(w io.Writer) error {
 	p.geoRules(1, c.Geo.Global)
 	p.line(1, "exempt_paths: %s", texts(c.Geo.ExemptPaths, same))
 	p.limits(c)
+	p.bans(c.Bans)
 	p.line(0, "waf: {memory: %s}", writeSize(c.WAF.Memory))
 	p.line(0, "policies:")
 	for _, name := range policyNames(c) {

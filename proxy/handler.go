@@ -243,13 +243,14 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 			return verdict
 		}
 	}
-	for i := range head.Hygiene {
-		r := &head.Hygiene[i]
-		if v.site.route.Waive[r.Reason] {
-			continue
-		}
-		if verdict := r.Verdict(h.hygiene); !v.goesOn(verdict) {
-			return verdict
+	for _, found := range [...][]gate.Rejection{head.Hygiene, head.Optional} {
+		for i := range found {
+			if v.site.route.Tolerates(found[i].Reason) {
+				continue
+			}
+			if verdict := found[i].Verdict(h.hygiene); !v.goesOn(verdict) {
+				return verdict
+			}
 		}
 	}
 	if v.body == nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sallyport/internal/gate"
+	"sallyport/internal/testkit"
 	"sallyport/internal/wire"
 )
 
@@ -125,6 +126,31 @@ func TestBudgetsOutliveAReload(t *testing.T) {
 	}
 }
 
+// What is asked for is asked by the configuration that a request meets, not by
+// the one under which its connection was opened.
+func TestAReloadChangesWhatIsAskedFor(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), small)
+	conn := testkit.DialRaw(t, e.address)
+	ask := func() int {
+		conn.Send([]byte("GET /a%2Fb HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+		return conn.MustAnswer("GET").Status
+	}
+	if got := ask(); got != 200 {
+		t.Fatalf("status %d before, want 200", got)
+	}
+	text, err := os.ReadFile(e.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.write(t, string(text)+"http: {refuse: [http.path_slash]}\n")
+	if err := e.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(); got != 400 {
+		t.Errorf("status %d after, want 400", got)
+	}
+}
+
 func TestABadReloadKeepsServing(t *testing.T) {
 	e := open(t, http.HandlerFunc(leaky), small)
 	text, err := os.ReadFile(e.file)
@@ -208,18 +234,22 @@ func TestWireCorpus(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seen capture
-	e := open(t, &seen, `
+	edges := map[string]*edge{} // by what is asked for
+	for _, c := range cases {
+		asked := strings.Trim(fmt.Sprint(c.Refuse), "[]")
+		if edges[asked] == nil {
+			edges[asked] = open(t, &seen, `
 listeners: [{address: "127.0.0.1:0"}]
 limits: []
 policies: {default: {inbound_threshold: 1000}}
-http: {header_timeout: 1s, max_body: 1MiB}
+http: {header_timeout: 1s, max_body: 1MiB, refuse: [`+strings.ReplaceAll(asked, " ", ", ")+`]}
 pools: {app: {backends: [{name: one, url: "http://$BACKEND"}], eject: {errors: 0}}}
 routes: [{name: site, pool: app}]
 audit: {path: audit.jsonl}
 admin: {address: ""}
 `)
-	for _, c := range cases {
-		testWire(t, e, c, &seen)
+		}
+		testWire(t, edges[asked], c, &seen)
 	}
 }
 

@@ -32,9 +32,11 @@ func JudgeHTTP2(r *http.Request, lim Limits) *gate.Head {
 			h.Rejection.Excerpt = excerpt([]byte(h.Received), f.at)
 		}
 	}
-	for i := range h.Hygiene {
-		if f := &h.Hygiene[i]; f.Offset >= 0 {
-			f.Excerpt, f.Offset = excerpt([]byte(h.Received), f.Offset), -1
+	for _, found := range [...][]gate.Rejection{h.Hygiene, h.Optional} {
+		for i := range found {
+			if f := &found[i]; f.Offset >= 0 {
+				f.Excerpt, f.Offset = excerpt([]byte(h.Received), f.Offset), -1
+			}
 		}
 	}
 	return h

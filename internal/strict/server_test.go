@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,13 +125,26 @@ func serveTLS(t testing.TB, h http.Handler, c certificate) string {
 
 // judge is a handler that answers as the gateway would in front of a backend
 // that echoes: the refusal's status and reason, or the body and the target.
-func judge(w http.ResponseWriter, r *http.Request) {
+func judge(w http.ResponseWriter, r *http.Request) { judging(nil)(w, r) }
+
+// judging is judge where optional reasons are asked for.
+func judging(asked []gate.Reason) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { decide(w, r, asked) }
+}
+
+// decide is what judging does.
+func decide(w http.ResponseWriter, r *http.Request, asked []gate.Reason) {
 	g := guardOf(r)
 	h := g.Head(r)
 	defer g.Resume() // this backend grants no upgrade
 	found := h.Rejection
 	if found == nil && len(h.Hygiene) > 0 {
 		found = &h.Hygiene[0]
+	}
+	for i := range h.Optional {
+		if found == nil && slices.Contains(asked, h.Optional[i].Reason) {
+			found = &h.Optional[i]
+		}
 	}
 	if found != nil {
 		refuse(w, found.Verdict(gate.Enforce))

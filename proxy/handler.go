@@ -152,6 +152,7 @@ func (h *Handler) serve(v *visit) gate.Verdict {
 		h.limit,   // how often?
 		h.admit,   // may this be asked here at all?
 		h.inspect, // what do the rules say?
+		h.hold,    // is its body what it seems to be?
 		h.forward, // the pool, the rules about its answer, the mask, the client
 	} {
 		if verdict := v.note(stage(v)); !verdict.Passed() {

@@ -72,13 +72,15 @@ type Rejection struct {
 	Offset int
 	// Excerpt holds the bytes around it, at most 64. Raw client data.
 	Excerpt string
-	Detail  string
+	// Mark is where in Excerpt the byte at Offset stands.
+	Mark   int
+	Detail string
 }
 
 // Verdict is the refusal that the rejection amounts to under a mode.
 func (r *Rejection) Verdict(under Mode) Verdict {
 	v := Refusal(r.Reason, under, r.Detail)
-	v.Offset, v.Excerpt = r.Offset, r.Excerpt
+	v.Offset, v.Excerpt, v.Mark = r.Offset, r.Excerpt, r.Mark
 	return v
 }
 

@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -221,6 +222,70 @@ func TestSecretsStayOutOfTheLog(t *testing.T) {
 		}
 		if strings.Contains(string(text), secret) {
 			t.Errorf("%s holds the secret: %s", name, text)
+		}
+	}
+}
+
+// A refusal at the guard leaves the record of any other: what stood around the
+// refused byte, where, and nothing of the secrets beside it.
+func TestRecordsOfRefusalsAtTheGuard(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: localhost\r\n"
+	cases := []struct {
+		rule, request string // with the refused byte behind a bar
+		reason        gate.Reason
+		from          string // what the offset is counted from
+	}{
+		{"a control behind credentials", "GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer SECRETSECRET0123456789|\x01\r\n\r\n", gate.HTTPFieldValue, ""},
+		{"a control within a cookie", "GET / HTTP/1.1\r\nHost: localhost\r\nCookie: a=SECRET01|\x00SECRET23\r\n\r\n", gate.HTTPFieldValue, ""},
+		{"a bad name behind a key", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: SECRETSECRET\r\nbad| name: x\r\n\r\n", gate.HTTPFieldName, ""},
+		{"a bare LF behind a password", "GET /?password=SECRET&a HTTP/1.1|\nHost: localhost\r\n\r\n", gate.HTTPBareLF, ""},
+		{"a chunk size", post + "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n|zz\r\npassword=SECRET\r\n", gate.HTTPChunkSize, "5\r\n"},
+		{"the end of a chunk that holds the end of a password", post + "Transfer-Encoding: chunked\r\n\r\n30\r\npassword=" + strings.Repeat("SECRET ", 6)[:39] + "|X\r\n0\r\n\r\n", gate.HTTPChunkEnd, "30\r\n"},
+		{"the end of a chunk that holds a card number", post + "Transfer-Encoding: chunked\r\n\r\n1a\r\nnumber=4111 1111 1111 1111|\rX\r\n0\r\n\r\n", gate.HTTPChunkEnd, "1a\r\n"},
+		{"a forbidden trailer", post + "Transfer-Encoding: chunked\r\n\r\n0\r\n|Authorization: Bearer SECRETSECRET\r\n\r\n", gate.HTTPTrailer, "0\r\n"},
+		{"a body that is cut", post + "Content-Length: 500\r\n\r\npassword=SECRET|", gate.HTTPBodyCut, "password="},
+		{"a chunked body that is cut", post + "Transfer-Encoding: chunked\r\n\r\n80\r\npassword=SECRET|", gate.HTTPBodyCut, "80\r\n"},
+	}
+	e := open(t, http.HandlerFunc(leaky), strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", "limits: []\npolicies: {default: {mode: \"off\"}}", 1))
+	var ids []string
+	for _, tc := range cases {
+		conn := testkit.DialRaw(t, e.address)
+		conn.Send([]byte(strings.Replace(tc.request, "|", "", 1)))
+		conn.HalfClose()
+		a := conn.MustAnswer("POST")
+		if a.Status != 400 {
+			t.Errorf("%s: status %d", tc.rule, a.Status)
+		}
+		ids = append(ids, a.Header.Get("X-Request-Id"))
+	}
+	lines := map[any]map[string]any{}
+	for _, line := range e.auditLines(t) {
+		lines[line["id"]] = line
+	}
+	for i, tc := range cases {
+		line := lines[ids[i]]
+		if line["reason"] != string(tc.reason) {
+			t.Errorf("%s: reason %v", tc.rule, line["reason"])
+		}
+		at := strings.IndexByte(tc.request, '|') - strings.Index(tc.request, tc.from)
+		if line["offset"] != float64(at) {
+			t.Errorf("%s: offset %v, want %d", tc.rule, line["offset"], at)
+		}
+		excerpt, _ := line["excerpt"].(string)
+		mark, marked := line["mark"].(float64)
+		if excerpt != "" {
+			_, want, _ := strings.Cut(tc.request, "|")
+			rest := excerpt[min(int(mark), len(excerpt)):]
+			if !marked || !strings.HasPrefix(rest, "[redacted") && (rest == "") != (want == "") || rest != "" && rest[0] != '[' && rest[0] != want[0] {
+				t.Errorf("%s: the mark stands at %v of %q", tc.rule, line["mark"], excerpt)
+			}
+		} else if tc.reason != gate.HTTPBodyCut {
+			t.Errorf("%s: no excerpt", tc.rule)
+		}
+		for _, secret := range []string{"SECRE", "ECRET", "4111", "1111"} {
+			if text, err := json.Marshal(line); err != nil || strings.Contains(string(text), secret) {
+				t.Errorf("%s: the record holds a secret: %s, %v", tc.rule, text, err)
+			}
 		}
 	}
 }

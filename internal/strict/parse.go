@@ -309,7 +309,7 @@ func (s *scanner) fill(h *gate.Head, text string, fields []gate.Field) {
 func show(found []gate.Rejection, text string) {
 	for i := range found {
 		from, to := around(len(text), found[i].Offset)
-		found[i].Excerpt = text[from:to]
+		found[i].Excerpt, found[i].Mark = text[from:to], found[i].Offset-from
 	}
 }
 
@@ -328,5 +328,6 @@ func (s *scanner) refused(b []byte) *gate.Head {
 
 // rejection is a flaw found in head, with the bytes around it.
 func rejection(f flaw, head []byte) *gate.Rejection {
-	return &gate.Rejection{Reason: f.reason, Offset: f.at, Excerpt: excerpt(head, f.at), Detail: f.detail}
+	from, to := around(len(head), f.at)
+	return &gate.Rejection{Reason: f.reason, Offset: f.at, Excerpt: string(head[from:to]), Mark: max(0, f.at-from), Detail: f.detail}
 }

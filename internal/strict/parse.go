@@ -262,7 +262,7 @@ func (s *scanner) refuse(r gate.Reason, at int, detail string) bool {
 // that all strings in it are cut from.
 type block struct {
 	head     gate.Head
-	fields   [24]gate.Field
+	fields   [23]gate.Field
 	optional [1]gate.Rejection
 }
 

@@ -153,6 +153,7 @@ func (h *Handler) serve(v *visit) gate.Verdict {
 		h.limit,   // how often?
 		h.admit,   // may this be asked here at all?
 		h.inspect, // what do the rules say?
+		h.hold,    // is its body what it seems to be?
 		h.forward, // the pool, the rules about its answer, the mask, the client
 	} {
 		if verdict := v.note(stage(v)); !verdict.Passed() {
@@ -250,13 +251,14 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 			return verdict
 		}
 	}
-	for i := range head.Hygiene {
-		r := &head.Hygiene[i]
-		if v.site.route.Waive[r.Reason] {
-			continue
-		}
-		if verdict := r.Verdict(h.hygiene); !v.goesOn(verdict) {
-			return verdict
+	for _, found := range [...][]gate.Rejection{head.Hygiene, head.Optional} {
+		for i := range found {
+			if v.site.route.Tolerates(found[i].Reason) {
+				continue
+			}
+			if verdict := found[i].Verdict(h.hygiene); !v.goesOn(verdict) {
+				return verdict
+			}
 		}
 	}
 	if v.body == nil {

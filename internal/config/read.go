@@ -51,7 +51,7 @@ func (r *reader) defaults() *Config {
 		Bans: defaultBans(),
 		WAF:  waf.Config{Memory: 512 * mib, Policies: map[string]waf.Policy{defaultPolicy: newPolicy()}},
 		Proxy: proxy.Config{
-			Mode: gate.Enforce, Hygiene: gate.Enforce, Waive: map[gate.Reason]bool{},
+			Mode: gate.Enforce, Hygiene: gate.Enforce, Waive: map[gate.Reason]bool{}, Refuse: map[gate.Reason]bool{},
 			Methods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
 			MaxBody: 100 * mib, BodyRate: 500, BodyGrace: 10 * time.Second,
 		},
@@ -276,15 +276,4 @@ func (r *reader) unique(path, what, name string, n int, of func(int) string) {
 			return
 		}
 	}
-}
-
-// reasonSet joins lists of reasons.
-func reasonSet(lists ...[]gate.Reason) map[gate.Reason]bool {
-	out := map[gate.Reason]bool{}
-	for _, list := range lists {
-		for _, reason := range list {
-			out[reason] = true
-		}
-	}
-	return out
 }

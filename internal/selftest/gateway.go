@@ -105,8 +105,11 @@ func each(ctx context.Context, o Options, run func(context.Context, *wire.Case) 
 // one sends a case, unless it cannot be sent here. A case has bytes when it is
 // written in HTTP/1; one in another protocol needs a sender of its own.
 func one(ctx context.Context, o Options, c *wire.Case, run func(context.Context, *wire.Case) (Result, error)) (Result, error) {
-	if len(c.Raw) == 0 {
+	switch {
+	case len(c.Raw) == 0:
 		return skip(c, "it is not written in HTTP/1"), nil
+	case len(c.Refuse) > 0 && o.Own:
+		return skip(c, "it asks for hygiene that is off by default"), nil
 	}
 	changed, why := withHost(*c, o.Host)
 	if why != "" {

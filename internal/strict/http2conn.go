@@ -45,6 +45,7 @@ type HTTP2Conn struct {
 	begun time.Time
 	took  time.Duration // spent on the field list that is being read
 	block fieldBlock
+	spans []span   // scratch of judging
 	held  *opening // a request of which it is not known yet whether it has a body
 	err   error    // what every further Read returns
 

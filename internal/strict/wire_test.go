@@ -33,6 +33,10 @@ func TestWire(t *testing.T) {
 	for _, c := range loadWire(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
+			addr, secure := addr, secure
+			if len(c.Refuse) > 0 {
+				addr, secure = serve(t, judging(c.Refuse), strict.Limits{}, strict.Hooks{}), serveTLS(t, judging(c.Refuse), certificate)
+			}
 			t.Run("whole", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).Send) })
 			if !c.Whole && len(c.Raw) < 4<<10 {
 				t.Run("bytewise", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).SendBytewise) })

@@ -28,6 +28,9 @@ type Case struct {
 	// Whole tells that the bytes must come together for the case to mean
 	// anything.
 	Whole bool
+	// Refuse are hygiene reasons that are off by default and asked for in this
+	// case.
+	Refuse []gate.Reason
 	// Raw is what is sent.
 	Raw []byte
 }
@@ -114,6 +117,8 @@ func (c *Case) key(line string) error {
 		c.HalfClose = true
 	case key == "send" && value == "whole":
 		c.Whole = true
+	case key == "refuse" && gate.Reason(value).Optional():
+		c.Refuse = append(c.Refuse, gate.Reason(value))
 	case key == "expect":
 		status, reason, _ := strings.Cut(value, " ")
 		n, err := strconv.Atoi(status)

@@ -28,6 +28,7 @@ import (
 type edge struct {
 	*server.Server
 	gateway *gateway.Gateway
+	backend *httptest.Server
 	dir     string
 	file    string
 	address string
@@ -74,7 +75,7 @@ func open(tb testing.TB, backend http.Handler, text string, files ...string) *ed
 	be.Config.DisableGeneralOptionsHandler = true // OPTIONS * is for the handler to see
 	be.Start()
 	tb.Cleanup(be.Close)
-	e := &edge{dir: tb.TempDir()}
+	e := &edge{backend: be, dir: tb.TempDir()}
 	for i := 0; i < len(files); i += 2 {
 		if err := os.WriteFile(filepath.Join(e.dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
 			tb.Fatal(err)

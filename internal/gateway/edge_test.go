@@ -181,8 +181,12 @@ func (e *edge) answers() bool {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
 		return false
 	}
-	_, err = http.ReadResponse(bufio.NewReader(c), nil)
-	return err == nil
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && resp.StatusCode == http.StatusOK
 }
 
 // exchange writes bytes and reads one answer.

@@ -14,15 +14,15 @@ import (
 // connBase is what every client connection knows of itself.
 type connBase struct {
 	listener *listener
-	peer     netip.AddrPort
+	origin   gate.Origin
 	set      *settings
 	raw      net.Conn // what the connection table counts
 	sni      string
 	secured  bool
 }
 
-// Peer implements gate.Inbound.
-func (b *connBase) Peer() netip.AddrPort { return b.peer }
+// Origin implements gate.Inbound.
+func (b *connBase) Origin() gate.Origin { return b.origin }
 
 // Listener implements gate.Inbound.
 func (b *connBase) Listener() string { return b.listener.address }
@@ -49,7 +49,7 @@ type conn1 struct {
 func newConn1(c net.Conn, base connBase) *conn1 {
 	l := &conn1{connBase: base}
 	l.Conn = strict.NewConn(c, base.set.limits, strict.Hooks{NoHead: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.peer, reason, err)
+		base.listener.refuse(base.origin, reason, err)
 	}})
 	return l
 }
@@ -95,7 +95,7 @@ type conn2 struct {
 func newConn2(c net.Conn, base connBase, state *tls.ConnectionState) *conn2 {
 	l := &conn2{connBase: base, state: state}
 	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.peer, reason, err)
+		base.listener.refuse(base.origin, reason, err)
 	}})
 	return l
 }
@@ -115,7 +115,7 @@ func (c *conn2) Close() error {
 // tableEntry says whom an open connection is counted for.
 type tableEntry struct {
 	key     netip.Prefix
-	counted bool // false: a trusted proxy's, which counts in total only
+	counted bool // false: a trusted proxy's, or not known yet whose; it counts in total only
 }
 
 // connTable bounds the open connections, in total and per client. It holds an
@@ -149,6 +149,22 @@ func (t *connTable) add(c net.Conn, peer netip.Addr, counted bool) bool {
 	if counted {
 		t.perClient[key]++
 	}
+	return true
+}
+
+// assign counts an open connection for a client too, when it has become known
+// whose it is. It reports false when that client has too many; the connection
+// then still counts in total.
+func (t *connTable) assign(c net.Conn, client netip.Addr) bool {
+	key := clientKey(client)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entry, ok := t.open[c]
+	if !ok || entry.counted || t.perClient[key] >= t.maxClient {
+		return false
+	}
+	t.open[c] = tableEntry{key, true}
+	t.perClient[key]++
 	return true
 }
 

@@ -27,21 +27,24 @@ import (
 
 // generation is a configuration that answers with its number.
 type generation struct {
-	number  uint64
-	cfg     server.Config
-	handler http.HandlerFunc
-	trusted netip.Prefix
-	active  atomic.Bool
-	closed  atomic.Bool
+	number    uint64
+	cfg       server.Config
+	handler   http.HandlerFunc
+	trusted   netip.Prefix
+	trustUnix bool
+	active    atomic.Bool
+	closed    atomic.Bool
 }
 
 func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler(w, r) }
 func (g *generation) Server() server.Config                            { return g.cfg }
-func (g *generation) TrustedPeer(a netip.Addr) bool                    { return g.trusted.Contains(a) }
-func (g *generation) Status() any                                      { return map[string]uint64{"number": g.number} }
-func (g *generation) Pools() any                                       { return []string{"app"} }
-func (g *generation) Activate()                                        { g.active.Store(true) }
-func (g *generation) Close() error                                     { g.closed.Store(true); return nil }
+func (g *generation) TrustedPeer(a netip.Addr, unix bool) bool {
+	return g.trusted.Contains(a) || unix && !a.IsValid() && g.trustUnix
+}
+func (g *generation) Status() any  { return map[string]uint64{"number": g.number} }
+func (g *generation) Pools() any   { return []string{"app"} }
+func (g *generation) Activate()    { g.active.Store(true) }
+func (g *generation) Close() error { g.closed.Store(true); return nil }
 
 // house is a server under test, with the generations that it was given.
 type house struct {

@@ -194,6 +194,9 @@ func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	u := *template.URL
 	u.Scheme, u.Host = a.b.url.Scheme, a.b.url.Host
 	out.URL = &u
+	if out.Host == "" { // HTTP/1.0
+		out.Host = a.b.host
+	}
 	if a.v.upload != nil {
 		out.Body = a.v.upload.attempt()
 	}

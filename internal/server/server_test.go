@@ -75,12 +75,24 @@ func start(t *testing.T, cfg server.Config, handler http.HandlerFunc) *house {
 // startTrusting starts a server whose generations trust the proxies in a prefix.
 func startTrusting(t *testing.T, cfg server.Config, handler http.HandlerFunc, trusted netip.Prefix) *house {
 	t.Helper()
+	return startWith(t, cfg, handler, &generation{trusted: trusted})
+}
+
+// startUnix starts a server whose generations trust Unix peers, or do not.
+func startUnix(t *testing.T, cfg server.Config, handler http.HandlerFunc, trust bool) {
+	t.Helper()
+	startWith(t, cfg, handler, &generation{trustUnix: trust})
+}
+
+// startWith starts a server whose generations trust as one does.
+func startWith(t *testing.T, cfg server.Config, handler http.HandlerFunc, like *generation) *house {
+	t.Helper()
 	h := &house{}
 	h.Server = server.New(server.Options{
 		Build: func(n uint64) (server.Generation, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			g := &generation{number: n, cfg: cfg, handler: handler, trusted: trusted}
+			g := &generation{number: n, cfg: cfg, handler: handler, trusted: like.trusted, trustUnix: like.trustUnix}
 			if h.next != nil {
 				if err := h.next(g); err != nil {
 					return nil, err

@@ -154,9 +154,6 @@ func (f *Filter) Lookup(addr netip.Addr) gate.Place {
 }
 
 func (f *Filter) lookup(addr netip.Addr) (gate.Place, error) {
-	if !addr.IsValid() { // a client that is not known is nowhere that is known
-		return gate.Place{}, nil
-	}
 	addr = addr.Unmap().WithZone("")
 	var place gate.Place
 	var err, errs error

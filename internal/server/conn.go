@@ -2,10 +2,13 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"sallyport/internal/gate"
 	"sallyport/internal/strict"
@@ -17,6 +20,7 @@ type connBase struct {
 	origin   gate.Origin
 	set      *settings
 	raw      net.Conn // what the connection table counts
+	probe    bool     // a balancer's own, which it only opens to see whether we are there
 	sni      string
 	secured  bool
 }
@@ -36,6 +40,16 @@ func (b *connBase) drop() {
 	b.table().remove(b.raw)
 }
 
+// refuse records that the connection never became a request, or is cut. That a
+// balancer's own says nothing is no news.
+func (b *connBase) refuse(reason gate.Reason, err error) {
+	silent := reason == gate.HTTPNoHead || reason == gate.HTTPTLSHandshake && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
+	if b.probe && silent {
+		return
+	}
+	b.listener.refuse(b.origin, reason, err)
+}
+
 func (b *connBase) table() *connTable { return &b.listener.server.conns }
 
 // conn1 is a guarded HTTP/1 connection. It is both what net/http reads from
@@ -48,9 +62,7 @@ type conn1 struct {
 
 func newConn1(c net.Conn, base connBase) *conn1 {
 	l := &conn1{connBase: base}
-	l.Conn = strict.NewConn(c, base.set.limits, strict.Hooks{NoHead: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.origin, reason, err)
-	}})
+	l.Conn = strict.NewConn(c, base.set.limits, strict.Hooks{NoHead: base.refuse})
 	return l
 }
 
@@ -94,9 +106,7 @@ type conn2 struct {
 
 func newConn2(c net.Conn, base connBase, state *tls.ConnectionState) *conn2 {
 	l := &conn2{connBase: base, state: state}
-	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.origin, reason, err)
-	}})
+	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: base.refuse})
 	return l
 }
 

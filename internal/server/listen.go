@@ -164,17 +164,18 @@ func (l *listener) introduce(raw net.Conn, base *connBase) (net.Conn, bool) {
 	if err != nil {
 		base.drop()
 		if !errors.Is(err, io.EOF) { // else it only looked whether we are there
-			l.refuse(base.origin, gate.HTTPProxyProtocol, err)
+			base.refuse(gate.HTTPProxyProtocol, err)
 		}
 		return nil, false
 	}
 	if !source.IsValid() {
+		base.probe = true
 		return c, true
 	}
 	base.origin.Peer, base.origin.ChosenBy = source, gate.ByPROXY
 	if !l.trusts(base.origin) && !base.table().assign(raw, source.Addr()) {
 		base.drop()
-		l.refuse(base.origin, gate.HTTPTooManyConnections, nil)
+		base.refuse(gate.HTTPTooManyConnections, nil)
 		return nil, false
 	}
 	return c, true
@@ -204,7 +205,7 @@ func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
 	secured, err := l.secure(c, set)
 	if err != nil {
 		base.drop()
-		l.refuse(base.origin, gate.HTTPTLSHandshake, err)
+		base.refuse(gate.HTTPTLSHandshake, err)
 		return
 	}
 	state := secured.ConnectionState()
@@ -217,7 +218,7 @@ func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
 		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
 	default:
 		base.drop()
-		l.refuse(base.origin, gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+		base.refuse(gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
 	}
 }
 
@@ -236,7 +237,7 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 			err = errNoPreface
 		}
 		base.drop()
-		l.refuse(base.origin, gate.HTTPNoHead, err)
+		base.refuse(gate.HTTPNoHead, err)
 	}
 }
 

@@ -162,17 +162,26 @@ func TestProxyProtocolPortCheck(t *testing.T) {
 	cfg := config(t)
 	cfg.Listeners[0].ProxyProtocol = loopback()
 	h := start(t, cfg, told)
-	for range 3 {
+	for _, header := range []string{"", "PROXY UNKNOWN\r\n", "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00"} {
 		c, err := net.Dial("tcp", h.address(t))
 		if err != nil {
 			t.Fatal(err)
 		}
+		_, _ = io.WriteString(c, header)
 		c.Close()
 	}
 	eventually(t, "the connections are gone", func() bool { return h.Connections() == 0 })
-	if n := h.recorded(gate.HTTPProxyProtocol); n != 0 {
+	if n := h.recorded(gate.HTTPProxyProtocol) + h.recorded(gate.HTTPNoHead); n != 0 {
 		t.Errorf("%d records of connections that said nothing", n)
 	}
+	// Its clients are another matter.
+	c, err := net.Dial("tcp", h.address(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(c, "PROXY TCP4 203.0.113.9 10.0.0.1 1 2\r\n")
+	c.Close()
+	eventually(t, "a client that says nothing is recorded", func() bool { return h.recorded(gate.HTTPNoHead) == 1 })
 }
 
 // Behind a balancer connections are counted for the source that it names, and

@@ -152,6 +152,10 @@ type Origin struct {
 	// Unmapped, without zone; the zero AddrPort: not known.
 	Peer     netip.AddrPort
 	ChosenBy string // ByPeer or ByPROXY
+	// Unnamed is set where a balancer's PROXY header names nobody: its own
+	// connections, and those of clients that it cannot name. Peer is then the
+	// balancer, and what is held against Peer is held against all behind it.
+	Unnamed bool
 }
 
 // SocketText names the other end of the connection for a person.

@@ -20,7 +20,6 @@ type connBase struct {
 	origin   gate.Origin
 	set      *settings
 	raw      net.Conn // what the connection table counts
-	probe    bool     // a balancer's own, which it only opens to see whether we are there
 	sni      string
 	secured  bool
 }
@@ -41,10 +40,10 @@ func (b *connBase) drop() {
 }
 
 // refuse records that the connection never became a request, or is cut. That a
-// balancer's own says nothing is no news.
+// balancer's own says nothing is no news: it only looks whether we are there.
 func (b *connBase) refuse(reason gate.Reason, err error) {
 	silent := reason == gate.HTTPNoHead || reason == gate.HTTPTLSHandshake && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
-	if b.probe && silent {
+	if b.origin.Unnamed && silent {
 		return
 	}
 	b.listener.refuse(b.origin, reason, err)

@@ -169,7 +169,7 @@ func (l *listener) introduce(raw net.Conn, base *connBase) (net.Conn, bool) {
 		return nil, false
 	}
 	if !source.IsValid() {
-		base.probe = true
+		base.origin.Unnamed = true
 		return c, true
 	}
 	base.origin.Peer, base.origin.ChosenBy = source, gate.ByPROXY

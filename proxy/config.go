@@ -65,7 +65,7 @@ type PoolConfig struct {
 // BackendConfig is one server of a pool.
 type BackendConfig struct {
 	Name   string
-	URL    *url.URL // http or https, host and port, no path
+	URL    *url.URL // http or https, host and port, no path; or unix, with the path of a socket as its opaque part
 	Weight int      // at least 1; default 1
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/internal/gate"
@@ -238,8 +239,10 @@ func nominated(fields []gate.Field) []string {
 func (v *visit) introduce(out http.Header) {
 	host := v.authority()
 	values := [...]string{v.chain(), addrText(v.req.Client), v.req.ID, v.scheme(), v.port(), host}
-	out["X-Forwarded-For"] = values[0:1:1]
-	out["X-Real-Ip"] = values[1:2:2]
+	if v.req.Client.IsValid() { // else nobody can be named: a Unix socket has no address
+		out["X-Forwarded-For"] = values[0:1:1]
+		out["X-Real-Ip"] = values[1:2:2]
+	}
 	out["X-Request-Id"] = values[2:3:3]
 	out["X-Forwarded-Proto"] = values[3:4:4]
 	out["X-Forwarded-Port"] = values[4:5:5]
@@ -265,7 +268,9 @@ func (v *visit) chain() string {
 	for _, a := range hops {
 		b.WriteString(", " + a.String())
 	}
-	b.WriteString(", " + addrText(peer))
+	if peer.IsValid() {
+		b.WriteString(", " + peer.String())
+	}
 	return b.String()
 }
 
@@ -311,20 +316,33 @@ func hopAddr(s string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// told returns what a trusted proxy says in a field, or nothing.
+// told returns what a trusted proxy says in a field, or nothing. Of two lines
+// one may be the client's, and nobody can tell which.
 func (v *visit) told(name string) string {
 	if !v.req.Trusted {
 		return ""
 	}
-	value, _ := v.req.Head.Get(name)
+	value, n := "", 0
+	for _, f := range v.req.Head.Fields {
+		if strings.EqualFold(f.Name, name) {
+			value = f.Value
+			n++
+		}
+	}
+	if n != 1 {
+		return ""
+	}
 	return value
 }
 
-// scheme is how the client reaches the site.
+// scheme is how the client reaches the site. Some proxies name the scheme of
+// the WebSocket that a request is about to open.
 func (v *visit) scheme() string {
-	switch proto := strings.ToLower(v.told("X-Forwarded-Proto")); proto {
-	case "http", "https":
-		return proto
+	switch strings.ToLower(v.told("X-Forwarded-Proto")) {
+	case "http", "ws":
+		return "http"
+	case "https", "wss":
+		return "https"
 	}
 	if v.secure() {
 		return "https"
@@ -342,10 +360,10 @@ func (v *visit) authority() string {
 
 // port is the port that the client connects to, as it sees it.
 func (v *visit) port() string {
-	if port := v.told("X-Forwarded-Port"); port != "" && len(port) <= 5 && strings.Trim(port, "0123456789") == "" {
+	if port := v.told("X-Forwarded-Port"); validPort(port) {
 		return port
 	}
-	if _, port := splitAuthority(v.authority()); port != "" {
+	if _, port := splitAuthority(v.authority()); validPort(port) {
 		return port
 	}
 	if v.scheme() == "https" {
@@ -354,14 +372,30 @@ func (v *visit) port() string {
 	return "80"
 }
 
-// validAuthority reports whether s can stand in a URL as host and port.
+// validAuthority reports whether s is a host name or an address, with a port
+// or without, that can stand in a URL.
 func validAuthority(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; !isAlnum(c) && strings.IndexByte("-._~:[]", c) < 0 {
+	host, port := splitAuthority(s)
+	if len(host) < len(s) && !validPort(port) {
+		return false
+	}
+	if literal, ok := strings.CutPrefix(host, "["); ok {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(literal, "]"))
+		return err == nil && addr.Is6() && addr.Zone() == "" && strings.HasSuffix(literal, "]")
+	}
+	const longest = 255 // RFC 1035 section 2.3.4
+	for i := 0; i < len(host); i++ {
+		if c := host[i]; !isAlnum(c) && strings.IndexByte("-._~", c) < 0 {
 			return false
 		}
 	}
-	return s != ""
+	return host != "" && len(host) <= longest && host[0] != '.' && !strings.Contains(host, "..")
+}
+
+// validPort reports whether s is a port, 1 to 65535.
+func validPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 // hasToken reports whether a comma-separated list holds the token, without

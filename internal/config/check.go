@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,6 +19,7 @@ func (r *reader) check(c *Config) {
 	r.checkListeners(c)
 	r.checkAdmin(c)
 	r.checkClients(c)
+	r.checkSockets(c)
 	r.checkGeo(c)
 	r.checkPolicies(c)
 	for i, p := range c.Proxy.Pools {
@@ -41,7 +43,7 @@ func (r *reader) checkListeners(c *Config) {
 			if !r.written(path) {
 				path, what = fmt.Sprintf("listeners[%d].address", i), fmt.Sprintf("%s is taken by the admin endpoint, %s", l.Address, c.Server.Admin.Address)
 			}
-			r.fail(path, what, "choose another port")
+			r.fail(path, what, "choose another one")
 		}
 	}
 }
@@ -62,7 +64,7 @@ func (r *reader) checkAdmin(c *Config) {
 }
 
 func (r *reader) checkClients(c *Config) {
-	if len(c.Client.Trusted) == 0 {
+	if len(c.Client.Trusted) == 0 && !c.Client.TrustUnix {
 		for key, changed := range map[string]bool{
 			"clients.header":     !strings.EqualFold(c.Client.Header, r.defaults().Client.Header),
 			"clients.request_id": c.Client.TrustRequestID,
@@ -70,11 +72,6 @@ func (r *reader) checkClients(c *Config) {
 			if changed && !r.within("clients.trusted_proxies") {
 				r.warn(key, "without effect: no proxy is trusted", "list the proxies in clients.trusted_proxies")
 			}
-		}
-	}
-	for i, p := range c.Client.Trusted {
-		if p.Bits() == 0 {
-			r.warn(fmt.Sprintf("clients.trusted_proxies[%d]", i), "everybody is trusted to say who they are", "list your own proxies only")
 		}
 	}
 }
@@ -154,7 +151,7 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 		}
 		secure = secure || b.URL.Scheme == "https"
 		at := fmt.Sprintf("%s.backends[%d].url", path, i)
-		r.checkLoop(c, at, b.URL.Host)
+		r.checkLoop(c, at, b.URL)
 		for j, above := range p.Backends[:i] {
 			if above.URL != nil && *above.URL == *b.URL {
 				r.warn(at, fmt.Sprintf("the same server as backends[%d]", j), "a larger weight does the same, and counts errors in one place")
@@ -180,7 +177,11 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 
 // checkLoop refuses a backend that is the gateway itself: requests would go
 // round until something breaks, or reach the admin endpoint from outside.
-func (r *reader) checkLoop(c *Config, path, target string) {
+func (r *reader) checkLoop(c *Config, path string, backend *url.URL) {
+	target := backend.Host
+	if backend.Opaque != "" { // a Unix socket
+		target = backend.String()
+	}
 	if r.reaches(target, c.Server.Admin.Address) {
 		r.fail(path, "this is the gateway's own admin endpoint, "+c.Server.Admin.Address, "name the application's address")
 		return
@@ -196,6 +197,9 @@ func (r *reader) checkLoop(c *Config, path, target string) {
 // reaches tells whether a connection to target arrives at a socket that
 // listens on address.
 func (r *reader) reaches(target, address string) bool {
+	if strings.HasPrefix(target, unixPrefix) || strings.HasPrefix(address, unixPrefix) {
+		return target == address
+	}
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		return false
@@ -213,6 +217,9 @@ func (r *reader) reaches(target, address string) bool {
 
 // overlap tells whether two addresses cannot both be listened on.
 func overlap(a, b string) bool {
+	if strings.HasPrefix(a, unixPrefix) || strings.HasPrefix(b, unixPrefix) {
+		return a == b
+	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
 	if errA != nil || errB != nil || portA != portB || portA == "0" {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,6 +56,14 @@ func fixtures(t *testing.T) string {
 		if err := os.Chmod(name, f.mode); err != nil { // whatever the umask is
 			t.Fatal(err)
 		}
+	}
+	socket, err := net.Listen("unix", filepath.Join(dir, "run", "app.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket.(*net.UnixListener).SetUnlinkOnClose(false) // a name is all that the cases need
+	if err := socket.Close(); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

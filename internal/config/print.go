@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func (c *Config) Print(w io.Writer) error {
 	h2 := c.Server.HTTP2
 	p.line(0, "http2: {max_streams: %d, window: %s, stream_window: %s}", h2.MaxStreams, writeSize(int64(h2.Window)), writeSize(int64(h2.StreamWindow)))
 	p.line(0, "clients:")
-	p.line(1, "trusted_proxies: %s", texts(c.Client.Trusted, writePrefix))
+	p.line(1, "trusted_proxies: %s", writePeers(c.Client.Trusted, c.Client.TrustUnix))
 	p.line(1, "header: %s", text(c.Client.Header))
 	p.line(1, "request_id: %s", pick(c.Client.TrustRequestID, "trusted", "generate"))
 	p.line(0, "geo:")
@@ -71,6 +72,10 @@ func (p *printer) listeners(ls []server.Listener) {
 	p.line(0, "listeners:")
 	for _, l := range ls {
 		p.line(1, "- address: %s", text(l.Address))
+		if l.Mode != 0 {
+			p.line(2, "mode: \"%04o\"", l.Mode)
+		}
+		p.line(2, "proxy_protocol: %s", writePeers(l.ProxyProtocol, l.ProxyProtocolUnix))
 		if len(l.Certificates) > 0 {
 			p.line(2, "tls:")
 			p.line(3, "certificates:")
@@ -204,6 +209,18 @@ func (p *printer) rest(c *Config) {
 }
 
 func same(s string) string { return s }
+
+// writePeers writes a list of those who connect.
+func writePeers(prefixes []netip.Prefix, unix bool) string {
+	var words []string
+	for _, p := range prefixes {
+		words = append(words, writePrefix(p))
+	}
+	if unix {
+		words = append(words, unixPeers)
+	}
+	return texts(words, same)
+}
 
 func pick(yes bool, a, b string) string {
 	if yes {

@@ -118,7 +118,7 @@ func (r *reader) read(src []byte) *Config {
 }
 
 func (r *reader) clients(o *object, c *Config) {
-	setList(o, "trusted_proxies", &c.Client.Trusted, parsePrefix)
+	c.Client.Trusted, c.Client.TrustUnix = r.peers(o, "trusted_proxies")
 	set(o, "header", &c.Client.Header, parseField)
 	set(o, "request_id", &c.Client.TrustRequestID, flag("generate", "trusted"))
 }
@@ -226,7 +226,7 @@ func (r *reader) admin(o *object, c *Config) {
 		if s == "" {
 			return s, nil
 		}
-		return r.adminAddress(s)
+		return r.socketAddress(s)
 	})
 	setList(o, "hosts", &a.Hosts, parseAdminHost)
 	set(o, "metrics", &a.MetricsOpen, flag("token", "open"))

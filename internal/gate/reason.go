@@ -68,6 +68,7 @@ const (
 	HTTPBodyTooSlow        Reason = "http.body_too_slow"
 	HTTPReaderTooSlow      Reason = "http.reader_too_slow"
 	HTTPNoHead             Reason = "http.no_head"
+	HTTPProxyProtocol      Reason = "http.proxy_protocol"
 	HTTPTLSHandshake       Reason = "http.tls_handshake"
 	HTTPTooManyConnections Reason = "http.too_many_connections"
 	HTTPMethodNotAllowed   Reason = "http.method_not_allowed"
@@ -359,6 +360,9 @@ var reasons = []ReasonInfo{
 	{HTTPNoHead, ClassSize, 408, true, "a connection on which nothing readable arrived in time (in the record only)", "RFC 9112 section 9.5",
 		"Idle connections use up the connection limit.",
 		"Nothing; browsers open spare connections."},
+	{HTTPProxyProtocol, ClassFraming, 400, true, "no valid PROXY header from a peer that has to send one (in the record only)", "the PROXY protocol specification, section 2",
+		"Without its header a balancer's connection would be taken for the balancer itself.",
+		"Let the balancer send PROXY version 1 or 2, or take it out of proxy_protocol of the listener; the detail names what was wrong."},
 	{HTTPTLSHandshake, ClassFraming, 400, true, "the TLS handshake failed (in the record only)", "RFC 8446 section 6",
 		"Scanners and plain HTTP on a TLS port.",
 		"Check the client; the detail names the failure."},

@@ -104,7 +104,9 @@ func (g *Generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handl
 func (g *Generation) Server() server.Config { return g.cfg.Server }
 
 // TrustedPeer implements server.Generation.
-func (g *Generation) TrustedPeer(a netip.Addr) bool { return g.client.TrustedPeer(a) }
+func (g *Generation) TrustedPeer(peer netip.Addr, unix bool) bool {
+	return g.client.TrustedPeer(peer, unix)
+}
 
 // inspector lets the handler drive the engine without knowing its package.
 type inspector struct{ engine *waf.Engine }

@@ -144,6 +144,7 @@ func TestEveryReasonHasCases(t *testing.T) {
 		gate.HTTPBodyTooLarge:       "the route's limit",
 		gate.HTTPMethodNotAllowed:   "the route's methods",
 		gate.HTTPTLSHandshake:       "TLS",
+		gate.HTTPProxyProtocol:      "before HTTP, and not the guard's",
 		gate.HTTPTooManyConnections: "the listener's limit",
 	}
 	refused, accepted := map[gate.Reason]int{}, map[gate.Reason]int{}

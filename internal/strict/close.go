@@ -32,12 +32,14 @@ func (c *Conn) readNothing(background bool) error {
 	return err
 }
 
-// Close ends the connection. After a refusal it first lets the client read
-// the answer: closing a socket with unread bytes in it resets the connection,
-// and the answer with it (RFC 9112 section 9.6).
+// Close ends the connection. After a refusal, and when requests wait that were
+// pipelined behind the last one, it first lets the client read the answers:
+// closing a socket with unread bytes in it resets the connection, and the
+// answers with it (RFC 9112 section 9.6).
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	careful := c.refused && !c.closed && !c.inRead
+	unread := c.mode != tunnelling && len(c.out)+c.raw.len() > 0
+	careful := (c.refused || unread) && !c.closed && !c.inRead
 	c.closed = true
 	c.wake.Broadcast()
 	if !c.inRead {

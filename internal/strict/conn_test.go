@@ -674,6 +674,27 @@ func TestRefusalSurvivesWhatFollows(t *testing.T) {
 	}
 }
 
+// TestAnswersSurviveWhatIsPipelinedBehindClose: a client that goes on after it
+// asked for the end still gets the answers up to there (RFC 9112 section 9.6).
+func TestAnswersSurviveWhatIsPipelinedBehindClose(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, http.HandlerFunc(judge), strict.Limits{}, strict.Hooks{})
+	raw := strings.Repeat(plainGet, 20) + "GET /last HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n" + strings.Repeat(plainGet, 500)
+	for range 50 {
+		conn := testkit.DialRaw(t, addr)
+		conn.Send([]byte(raw))
+		for range 20 {
+			conn.MustAnswer("GET")
+		}
+		if a := conn.MustAnswer("GET"); a.Header.Get("X-Target") != "/last" || !a.Close {
+			t.Fatalf("the last answer is about %q, close: %v", a.Header.Get("X-Target"), a.Close)
+		}
+		if _, err := conn.Reader().ReadByte(); !errors.Is(err, io.EOF) {
+			t.Fatalf("after the last answer: %v, want a close without a reset", err)
+		}
+	}
+}
+
 func TestRefusalOfAClientThatHasSaidItsLast(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -73,11 +73,15 @@ func readLengthFirst(stream []byte) ([]Message, error) {
 		}
 		length, chunked := -1, false
 		for _, l := range lines[1:] {
-			l = strings.ToLower(l)
-			if value, ok := strings.CutPrefix(l, "content-length"); ok && length < 0 {
-				length = leadingNumber(strings.Trim(value, ": \t"))
+			name, value, _ := strings.Cut(strings.ToLower(l), ":")
+			switch name {
+			case "content-length":
+				if length < 0 {
+					length = leadingNumber(strings.Trim(value, " \t"))
+				}
+			case "transfer-encoding":
+				chunked = chunked || strings.Contains(value, "chunked")
 			}
-			chunked = chunked || strings.HasPrefix(l, "transfer-encoding") && strings.Contains(l, "chunked")
 		}
 		switch {
 		case length >= 0:

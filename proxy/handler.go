@@ -235,6 +235,12 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 	if !v.in.Covers(v.host) {
 		return gate.Refusal(gate.RouteSNIMismatch, h.mode, "")
 	}
+	if hasPrefixFold(head.Received, "https:") && !v.secure() && !v.req.Trusted { // RFC 9110 section 7.4
+		return gate.Refusal(gate.HTTPTargetForm, h.mode, "an https target over a connection that is not encrypted")
+	}
+	if head.Method == http.MethodOptions && lastHop(head) {
+		return gate.Refusal(gate.HTTPMethodNotAllowed, gate.Enforce, "Max-Forwards is 0")
+	}
 	if v.found == noMethod { // the route does not take it even in observe mode: there is no other
 		return gate.Refusal(gate.HTTPMethodNotAllowed, gate.Enforce, "")
 	}

@@ -11,7 +11,7 @@ const (
 	hostByte                     // of a registered name, as far as host names use it
 	targetByte                   // of a request target
 	hexByte                      // HEXDIG
-	scoreByte                    // the underscore
+	scoreByte                    // of a token, and none that names are usually made of: underscores and the like
 )
 
 // classes holds the classes of every byte.
@@ -31,7 +31,7 @@ var classes = func() (t [256]uint8) {
 	mark(hostByte, alnum+"-._~")
 	mark(targetByte, alnum+"-._~:/?[]@!$&'()*+,;=%"+"^`{|}")
 	mark(hexByte, "0123456789ABCDEFabcdef")
-	mark(scoreByte, "_")
+	mark(scoreByte, "!#$%&'*+.^_`|~")
 	return t
 }()
 

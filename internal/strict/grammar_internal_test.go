@@ -92,6 +92,7 @@ func TestCanonicalBytes(t *testing.T) {
 	for _, tc := range []struct{ rule, raw, want string }{
 		{"white space around values is gone, names and order are kept", "\r\nGET / HTTP/1.1\r\nhOST:\ta \r\nX:\r\n\r\n", "GET / HTTP/1.1\r\nhOST: a\r\nX: \r\n\r\n"},
 		{"an absolute target becomes a path", "GET HTTP://a:80/x?y HTTP/1.1\r\nHost: A\r\n\r\n", "GET /x?y HTTP/1.1\r\nHost: A\r\n\r\n"},
+		{"so does one of https, whose default port does not count", "GET https://a/x HTTP/1.1\r\nHost: a:443\r\n\r\n", "GET /x HTTP/1.1\r\nHost: a:443\r\n\r\n"},
 		{"HTTP/1.0 gets the host of the target", "GET http://a/ HTTP/1.0\r\nX: y\r\n\r\n", "GET / HTTP/1.0\r\nX: y\r\nHost: a\r\n\r\n"},
 		{"framing is spelled in one way", "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:  CHUNKED\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"},
 		{"a length is spelled in one way", "POST / HTTP/1.1\r\nHost: a\r\ncontent-length:5\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n"},

@@ -12,7 +12,7 @@ import (
 type judgement struct {
 	head  *gate.Head
 	spans []span // where the field lines stand; nil: nowhere
-	// scores tells that a field name may have an underscore.
+	// scores tells that a field name may have an underscore, or a mark like it.
 	scores bool
 	// standIn tells that net/http needs another target in place of the head's.
 	standIn bool
@@ -196,11 +196,18 @@ func (j *judgement) framing() flaw {
 	return flaw{}
 }
 
-// codings tells a list that repeats chunked from one that names something
-// unknown, which has a status of its own (RFC 9112 section 6.1).
+// codings tells a list in which chunked stands, and more behind it, from one
+// that names something unknown, which has a status of its own (RFC 9112
+// sections 6.1 and 6.3).
 func (j *judgement) codings() flaw {
-	known := members(j.value(j.coding), func(m string) bool { return m == "" || foldEqual(m, "chunked") })
-	if known && j.value(j.coding) != "" {
+	value, last, known, followed := j.value(j.coding), "", true, false
+	members(value, func(m string) bool {
+		followed = followed || foldEqual(last, "chunked")
+		known = known && (m == "" || foldEqual(m, "chunked"))
+		last = m
+		return true
+	})
+	if value != "" && (known || followed) {
 		return j.flaw(j.coding-1, gate.HTTPTEDuplicate, "a list where one coding belongs")
 	}
 	return j.flaw(j.coding-1, gate.HTTPTEUnknown, "not chunked")

@@ -2,9 +2,6 @@ package gateway_test
 
 import (
 	"bytes"
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -94,42 +91,7 @@ func testWire(t *testing.T, e *edge, c wire.Case, backend *testkit.Recorder, sen
 			}
 		}
 	}
-	for _, flaw := range outgoingFlaws(string(stream)) {
+	for _, flaw := range testkit.OutgoingFlaws(stream) {
 		t.Errorf("%s: the backend got %s", c.About, flaw)
 	}
-}
-
-// outgoingFlaws lists what no backend may be sent, whatever the client sent:
-// two framings, fields of the client's connection, a Host that is not one.
-// Bodies of the corpus hold no lines that look like a field of these.
-func outgoingFlaws(stream string) []string {
-	var flaws []string
-	head, rest, more := "", stream, true
-	for more {
-		head, rest, more = strings.Cut(rest, "\r\n\r\n")
-		framings, hosts := 0, 0
-		lines := strings.Split(head, "\r\n")
-		if !strings.HasSuffix(lines[0], " HTTP/1.1") {
-			continue // what is left of a body
-		}
-		for _, l := range lines[1:] {
-			name, value, ok := strings.Cut(strings.ToLower(l), ":")
-			switch {
-			case !ok || strings.ContainsAny(name, " \t\r\n") || strings.ContainsAny(value, "\r\n\x00"):
-				flaws = append(flaws, fmt.Sprintf("the line %q", l))
-			case name == "content-length", name == "transfer-encoding":
-				framings++
-			case name == "host":
-				hosts++
-			case slices.Contains([]string{"expect", "te", "trailer", "keep-alive", "proxy", "proxy-connection", "proxy-authorization", "http2-settings", "forwarded"}, name):
-				flaws = append(flaws, "the field "+name)
-			case (name == "connection" || name == "upgrade") && !strings.Contains(strings.ToLower(head), "\r\nupgrade: websocket"):
-				flaws = append(flaws, "the field "+name+" without a handshake")
-			}
-		}
-		if framings > 1 || hosts != 1 {
-			flaws = append(flaws, fmt.Sprintf("%d framings and %d hosts in %q", framings, hosts, head))
-		}
-	}
-	return flaws
 }

@@ -54,15 +54,15 @@ var requestFates = map[string]requestFate{
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
 // and the strict reader may have been told to let such names pass.
 func fateOf(canonical string) requestFate {
-	forwarded := gate.ForwardingField(canonical)
-	if dashed, ok := gate.Dashed(canonical); ok {
-		canonical = textproto.CanonicalMIMEHeaderKey(dashed)
-	}
-	f, ok := requestFates[canonical]
-	switch {
-	case ok:
+	if f, ok := requestFates[canonical]; ok {
 		return f
-	case forwarded:
+	}
+	if dashed, ok := gate.Dashed(canonical); ok {
+		if f, ok := requestFates[textproto.CanonicalMIMEHeaderKey(dashed)]; ok {
+			return f
+		}
+	}
+	if gate.ForwardingField(canonical) {
 		return forwarding
 	}
 	return keep

@@ -12,6 +12,9 @@ import "strings"
 // CGI-style servers write an underscore for a dash (RFC 3875 section 4.1.18),
 // some for every byte that is neither letter nor digit.
 func ForwardingField(name string) bool {
+	if name == "" || strings.IndexByte(forwardingFirst, name[0]) < 0 {
+		return false // as most fields of most requests
+	}
 	var b [longestForwarding]byte
 	n := copy(b[:], name)
 	for i, c := range b[:n] {
@@ -26,7 +29,7 @@ func ForwardingField(name string) bool {
 		return true
 	}
 	for _, p := range forwardingPrefixes {
-		if n >= len(p) && string(b[:len(p)]) == p {
+		if b[0] == p[0] && n >= len(p) && string(b[:len(p)]) == p {
 			return true
 		}
 	}
@@ -35,6 +38,10 @@ func ForwardingField(name string) bool {
 
 // longestForwarding is as long as the longest name and prefix below.
 const longestForwarding = 24
+
+// forwardingFirst are the letters that the names and prefixes below begin
+// with, in both cases.
+const forwardingFirst = "CcDdFfGgHhIiPpRrSsTtWwXx"
 
 // forwardingNames are the fields by their whole names.
 var forwardingNames = map[string]bool{

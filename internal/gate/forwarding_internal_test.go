@@ -40,8 +40,10 @@ func TestForwardingTables(t *testing.T) {
 		if len(name) > longestForwarding || name != strings.ToLower(name) || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			t.Errorf("%q cannot be found", name)
 		}
-		if !ForwardingField(http.CanonicalHeaderKey(name)) {
-			t.Errorf("ForwardingField(%q) = false", name)
+		for _, spelled := range []string{name, strings.ToUpper(name), http.CanonicalHeaderKey(name)} {
+			if !ForwardingField(spelled) {
+				t.Errorf("ForwardingField(%q) = false", spelled)
+			}
 		}
 	}
 }

@@ -64,6 +64,31 @@ func FuzzAgreement(f *testing.F) {
 	})
 }
 
+// TestEveryCut cuts every connection of the corpus at every byte: the requests
+// on it, their bodies and what is refused, and where, stay the same.
+func TestEveryCut(t *testing.T) {
+	t.Parallel()
+	for _, raw := range corpus(t) {
+		if len(raw) > 2<<10 {
+			continue // as TestWire, at random places
+		}
+		want := readAll(raw, 0)
+		for at := 1; at < len(raw); at++ {
+			pieces := [][]byte{raw[:at], raw[at:], nil}
+			got := readPieces(func() []byte {
+				piece := pieces[0]
+				if len(pieces) > 1 {
+					pieces = pieces[1:]
+				}
+				return piece
+			})
+			if !slices.Equal(got, want) {
+				t.Fatalf("%q cut at %d is read as\n%q, whole as\n%q", raw, at, got, want)
+			}
+		}
+	}
+}
+
 // TestReadersDisagree shows that the readers are no copies of each other: they
 // differ about what the guard would never hand on.
 func TestReadersDisagree(t *testing.T) {

@@ -38,22 +38,31 @@ func (c *Conn) readNothing(background bool) error {
 // answers with it (RFC 9112 section 9.6).
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	unread := c.mode != tunnelling && len(c.out)+c.raw.len() > 0
-	careful := (c.refused || unread) && !c.closed && !c.inRead
+	first := !c.closed && !c.inRead
+	refused, unread := c.refused && first, c.mode != tunnelling && len(c.out)+c.raw.len() > 0 && first
 	c.closed = true
 	c.wake.Broadcast()
 	if !c.inRead {
 		c.release()
 	}
 	c.mu.Unlock()
-	if careful {
+	switch {
+	case refused:
 		c.linger()
+	case unread:
+		// Not here: a server that is closed closes one connection after the
+		// other, and may not be held up by clients that pipeline.
+		go func() {
+			c.linger()
+			_ = c.nc.Close() // nobody is left to be told
+		}()
+		return nil
 	}
 	return c.nc.Close()
 }
 
-// What is read of a client whose request was refused, before the connection
-// is closed.
+// What is read of a client that may still be sending, before the connection is
+// closed.
 const (
 	lingerTime  = 500 * time.Millisecond
 	lingerBytes = 256 << 10

@@ -757,3 +757,31 @@ func TestServerCloseEndsEveryConnection(t *testing.T) {
 	}
 	<-done
 }
+
+// TestServerCloseDoesNotWaitForWhatIsPipelined: each client could hold up the
+// end of the server otherwise.
+func TestServerCloseDoesNotWaitForWhatIsPipelined(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	srv := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		guardOf(r).Head(r)
+		began <- struct{}{}
+		<-r.Context().Done()
+	}))
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(guardListener{l, strict.Limits{}, strict.Hooks{}}) }()
+	for range 40 {
+		testkit.DialRaw(t, l.Addr().String()).Send([]byte(plainGet + plainGet))
+		<-began
+	}
+	from := time.Now()
+	_ = srv.Close()
+	if took := time.Since(from); took > 10*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	<-done
+}

@@ -69,6 +69,14 @@ func TestFieldsForBackend(t *testing.T) {
 		}
 	}
 	trusting := func(client string) func(*rig) { return trustingBy("X-Forwarded-For", client) }
+	naming := func(field string, also func(*rig)) func(*rig) {
+		return func(g *rig) {
+			g.cfg.ClientHeader = field
+			if also != nil {
+				also(g)
+			}
+		}
+	}
 	for _, tc := range []struct {
 		rule string
 		set  func(*rig)
@@ -94,6 +102,9 @@ func TestFieldsForBackend(t *testing.T) {
 			"CloudFront-Viewer-Country: NL", "X-AppEngine-Country: NL", "X-MS-CLIENT-PRINCIPAL-NAME: admin", "X-ARR-SSL: x"}, []string{"added"}},
 		{"nor with other marks for dashes", nil, []string{host, "X.Forwarded.For: 1.2.3.4", "X!Real~Ip: 1.2.3.4", "Transfer.Encoding: chunked", "X.Own: 1"}, []string{"added", "X.Own: 1"}},
 		{"nor with underscores for dashes", nil, []string{host, "X_Azure_ClientIP: 1.2.3.4", "Client_Cert: :x:", "x_forwarded_for: 1.2.3.4", "X_Request-Id: x", "X_Own: 1"}, []string{"added", "X_Own: 1"}},
+		{"nor in the field that is configured to", naming("x-edge-client", nil), []string{host, "X-Edge-Client: 1.2.3.4", "X_EDGE_CLIENT: 1.2.3.4", "X-Edge-Clients: 1"}, []string{"X-Edge-Clients: 1", "added"}},
+		{"a trusted proxy can in that field, and a client cannot have it removed", naming("x-edge-client", trustingBy("x-edge-client", "203.0.113.9")), []string{host, "Connection: X-Edge-Client", "X-Edge-Client: 203.0.113.9"},
+			[]string{"X-Edge-Client: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"a trusted proxy can", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6, 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: www.example.org", "X-Forwarded-Prefix: /x", "CF-Connecting-IP: 203.0.113.9", "Forwarded: for=x"},
 			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: www.example.org", "X-Forwarded-Port: 443", "X-Forwarded-Prefix: /x", "X-Forwarded-Proto: https", "X-Real-Ip: 203.0.113.9"}},
 		{"trusted hops are passed on, the client's own talk is not", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9:99, [2001:db8::1]", "X-Forwarded-Port: 8443"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"time"
 
@@ -57,6 +58,8 @@ type Handler struct {
 	methods  []string
 	bodyRate int64
 	grace    time.Duration
+	// clientHeader is Config.ClientHeader in canonical form.
+	clientHeader string
 
 	stages Stages
 	id     Identity
@@ -78,6 +81,10 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 	h := &Handler{
 		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace,
 		stages: st, id: id, log: log, mask: newMask(cfg.MaskRemove),
+	}
+	h.clientHeader = textproto.CanonicalMIMEHeaderKey(cfg.ClientHeader)
+	if dashed, ok := gate.Dashed(h.clientHeader); ok {
+		h.clientHeader = textproto.CanonicalMIMEHeaderKey(dashed)
 	}
 	if h.mode != gate.Watch {
 		h.mode = gate.Enforce

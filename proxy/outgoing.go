@@ -53,16 +53,14 @@ var requestFates = map[string]requestFate{
 // fateOf is the fate of a field by its canonical name. Another mark counts as
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
 // and the strict reader may have been told to let such names pass.
-func fateOf(canonical string) requestFate {
+func (h *Handler) fateOf(canonical string) requestFate {
+	if dashed, ok := gate.Dashed(canonical); ok {
+		canonical = textproto.CanonicalMIMEHeaderKey(dashed)
+	}
 	if f, ok := requestFates[canonical]; ok {
 		return f
 	}
-	if dashed, ok := gate.Dashed(canonical); ok {
-		if f, ok := requestFates[textproto.CanonicalMIMEHeaderKey(dashed)]; ok {
-			return f
-		}
-	}
-	if gate.ForwardingField(canonical) {
+	if canonical == h.clientHeader || gate.ForwardingField(canonical) {
 		return forwarding
 	}
 	return keep
@@ -78,7 +76,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		return nil, false
 	}
 	out := &http.Request{
-		Method: head.Method, URL: target, Host: head.Host, Header: forwardedFields(v),
+		Method: head.Method, URL: target, Host: head.Host, Header: h.forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if v.body != nil && head.Length != 0 {
@@ -109,7 +107,7 @@ func targetURL(target string) (*url.URL, bool) {
 
 // forwardedFields copies the fields that go on, in the client's spelling, and
 // adds what the backend is told about the client.
-func forwardedFields(v *visit) http.Header {
+func (h *Handler) forwardedFields(v *visit) http.Header {
 	head := v.req.Head
 	out := make(http.Header, len(head.Fields)+8)
 	named := nominated(head.Fields)
@@ -121,7 +119,7 @@ func forwardedFields(v *visit) http.Header {
 	trailers, grpc := false, false
 	for _, f := range head.Fields {
 		canonical := textproto.CanonicalMIMEHeaderKey(f.Name)
-		switch fateOf(canonical) {
+		switch h.fateOf(canonical) {
 		case hop:
 			trailers = trailers || canonical == "Te" && hasToken(f.Value, "trailers")
 			continue
@@ -130,9 +128,9 @@ func forwardedFields(v *visit) http.Header {
 				continue
 			}
 		case keep:
-		}
-		if slices.Contains(named, canonical) {
-			continue
+			if slices.Contains(named, canonical) {
+				continue
+			}
 		}
 		if canonical == maxForwards && head.Method == http.MethodOptions {
 			f.Value = oneHopLess(f.Value)

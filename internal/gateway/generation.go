@@ -53,7 +53,9 @@ func (g *Generation) open() (err error) {
 	if g.audit, err = g.gateway.openAudit(cfg.Audit); err != nil {
 		return err
 	}
-	g.handler, err = proxy.New(cfg.Proxy, proxy.Stages{
+	handling := cfg.Proxy
+	handling.ClientHeader = cfg.Client.Header
+	g.handler, err = proxy.New(handling, proxy.Stages{
 		Client:    g.client,
 		Geo:       g.geo,
 		Limit:     g.limiter,

@@ -95,3 +95,31 @@ func testWire(t *testing.T, e *edge, c wire.Case, backend *testkit.Recorder, sen
 		t.Errorf("%s: the backend got %s", c.About, flaw)
 	}
 }
+
+// TestClientHeaderIsNotForged: the field that clients.header names comes from
+// trusted proxies, or not at all.
+func TestClientHeaderIsNotForged(t *testing.T) {
+	for _, tc := range []struct {
+		rule, trusted string
+		want          bool
+	}{
+		{"from a trusted proxy it goes on", "[127.0.0.0/8]", true},
+		{"from anybody else it does not", "[]", false},
+	} {
+		backend := testkit.NewRecorder(t)
+		e := openTo(t, backend.Addr(), `
+listeners: [{address: "127.0.0.1:0"}]
+clients: {header: X-Edge-Client, trusted_proxies: `+tc.trusted+`}
+pools: {app: {backends: [{name: one, url: "http://$BACKEND"}]}}
+routes: [{name: site, pool: app}]
+audit: {path: audit.jsonl}
+admin: {address: ""}
+`)
+		if a := e.send(t, "GET /\nX-Edge-Client: 203.0.113.9"); a.status != 200 {
+			t.Fatalf("%s: status %d", tc.rule, a.status)
+		}
+		if stream := bytes.Join(backend.Take(), nil); bytes.Contains(stream, []byte("X-Edge-Client: 203.0.113.9")) != tc.want {
+			t.Errorf("%s: the backend got %q", tc.rule, stream)
+		}
+	}
+}

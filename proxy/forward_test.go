@@ -113,6 +113,8 @@ func TestFieldsForBackend(t *testing.T) {
 			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"a trusted proxy that asks for itself", trusting("10.0.0.5"), []string{host},
 			[]string{"X-Forwarded-For: 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 10.0.0.5"}},
+		{"of two lines one was not written by the proxy", trusting("203.0.113.9"), []string{host, "X-Forwarded-Proto: https", "X-Forwarded-Proto: http", "X-Forwarded-Host: evil.example", "x-forwarded-host: www.example.org", "X-Forwarded-Port: 1", "X-Forwarded-Port: 2"},
+			[]string{"X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"nonsense of a trusted proxy is not passed on", trusting("203.0.113.9"), []string{host, "X-Forwarded-Proto: gopher", "X-Forwarded-Host: a/b", "X-Forwarded-Port: x"},
 			[]string{"X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"IPv6 without zone", func(g *rig) { g.in.peer = netip.MustParseAddrPort("[fe80::1%eth0]:1") }, []string{host},

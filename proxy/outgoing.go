@@ -295,12 +295,21 @@ func hopAddr(s string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// told returns what a trusted proxy says in a field, or nothing.
+// told returns what a trusted proxy says in a field, or nothing. Of two lines
+// one may be the client's own, so they say nothing either.
 func (v *visit) told(name string) string {
 	if !v.req.Trusted {
 		return ""
 	}
-	value, _ := v.req.Head.Get(name)
+	value, lines := "", 0
+	for i := range v.req.Head.Fields {
+		if f := &v.req.Head.Fields[i]; strings.EqualFold(f.Name, name) {
+			value, lines = f.Value, lines+1
+		}
+	}
+	if lines > 1 {
+		return ""
+	}
 	return value
 }
 

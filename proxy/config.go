@@ -30,8 +30,11 @@ type Config struct {
 	// BodyGrace is how long a client may make the gateway wait for nothing.
 	// Default 10 s.
 	BodyGrace time.Duration
-	Routes    []RouteConfig
-	Pools     []PoolConfig
+	// ClientHeader is clients.header: only a trusted proxy may send a backend
+	// the field. Empty: one of those that are known anyway.
+	ClientHeader string
+	Routes       []RouteConfig
+	Pools        []PoolConfig
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 }

@@ -21,8 +21,7 @@ const (
 	forwarding             // says who the client is: only a trusted proxy may
 )
 
-// requestFates holds the fields that do not simply go on, by canonical name.
-// The rest of the forwarding fields share a prefix.
+// requestFates holds the fields that never simply go on, by canonical name.
 var requestFates = map[string]requestFate{
 	// RFC 9110 section 7.6.1, and what older proxies sent.
 	"Connection":          hop,
@@ -49,61 +48,20 @@ var requestFates = map[string]requestFate{
 	"X-Forwarded-Port":  hop,
 	"X-Real-Ip":         hop,
 	"X-Request-Id":      hop,
-	// The address of the client, as content networks and proxies name it.
-	"True-Client-Ip":           forwarding,
-	"Client-Ip":                forwarding,
-	"X-Client-Ip":              forwarding,
-	"X-Cluster-Client-Ip":      forwarding,
-	"X-Original-Forwarded-For": forwarding,
-	"X-Originating-Ip":         forwarding,
-	"X-Remote-Ip":              forwarding,
-	"X-Remote-Addr":            forwarding,
-	"X-Real-Port":              forwarding,
-	"X-Proxyuser-Ip":           forwarding,
-	"X-Azure-Clientip":         forwarding,
-	"X-Azure-Socketip":         forwarding,
-	"X-Appengine-User-Ip":      forwarding,
-	"Fastly-Client-Ip":         forwarding,
-	"Fly-Client-Ip":            forwarding,
-	"X-Forwarded":              forwarding,
-	"X-Host":                   forwarding,
-	"X-Scheme":                 forwarding,
-	"X-Url-Scheme":             forwarding,
-	"Front-End-Https":          forwarding,
-	// Its name, as proxies that ask for passwords report it.
-	"Remote-User":   forwarding,
-	"X-Remote-User": forwarding,
-	// Another path than the one that was judged.
-	"X-Original-Url":  forwarding,
-	"X-Original-Uri":  forwarding,
-	"X-Original-Host": forwarding,
-	"X-Rewrite-Url":   forwarding,
-	// Client certificates (RFC 9440) and places, as proxies report them.
-	"Client-Cert":       forwarding,
-	"Client-Cert-Chain": forwarding,
-	"X-Client-Cert":     forwarding,
-	"X-Arr-Clientcert":  forwarding,
-	"X-Country-Code":    forwarding,
 }
 
-// forwardingPrefixes are those that whole families of forwarding fields begin
-// with.
-var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-", "Ssl-Client-", "X-Amzn-Mtls-", "X-Geo-", "X-Geoip-"}
-
-// fateOf is the fate of a field by its canonical name. An underscore counts as
+// fateOf is the fate of a field by its canonical name. Another mark counts as
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
 // and the strict reader may have been told to let such names pass.
-func fateOf(canonical string) requestFate {
-	if strings.IndexByte(canonical, '_') >= 0 {
-		canonical = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(canonical, "_", "-"))
+func (h *Handler) fateOf(canonical string) requestFate {
+	if dashed, ok := gate.Dashed(canonical); ok {
+		canonical = textproto.CanonicalMIMEHeaderKey(dashed)
 	}
 	if f, ok := requestFates[canonical]; ok {
 		return f
 	}
-	for _, p := range forwardingPrefixes {
-		if strings.HasPrefix(canonical, p) {
-			return forwarding
-		}
+	if canonical == h.clientHeader || gate.ForwardingField(canonical) {
+		return forwarding
 	}
 	return keep
 }
@@ -118,7 +76,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		return nil, false
 	}
 	out := &http.Request{
-		Method: head.Method, URL: target, Host: head.Host, Header: forwardedFields(v),
+		Method: head.Method, URL: target, Host: head.Host, Header: h.forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if v.upload != nil {
@@ -147,7 +105,7 @@ func targetURL(target string) (*url.URL, bool) {
 
 // forwardedFields copies the fields that go on, in the client's spelling, and
 // adds what the backend is told about the client.
-func forwardedFields(v *visit) http.Header {
+func (h *Handler) forwardedFields(v *visit) http.Header {
 	head := v.req.Head
 	out := make(http.Header, len(head.Fields)+8)
 	named := nominated(head.Fields)
@@ -159,7 +117,7 @@ func forwardedFields(v *visit) http.Header {
 	trailers, grpc := false, false
 	for _, f := range head.Fields {
 		canonical := textproto.CanonicalMIMEHeaderKey(f.Name)
-		switch fateOf(canonical) {
+		switch h.fateOf(canonical) {
 		case hop:
 			trailers = trailers || canonical == "Te" && hasToken(f.Value, "trailers")
 			continue
@@ -168,9 +126,12 @@ func forwardedFields(v *visit) http.Header {
 				continue
 			}
 		case keep:
+			if slices.Contains(named, canonical) {
+				continue
+			}
 		}
-		if slices.Contains(named, canonical) {
-			continue
+		if canonical == maxForwards && head.Method == http.MethodOptions {
+			f.Value = oneHopLess(f.Value)
 		}
 		grpc = grpc || canonical == "Content-Type" && hasPrefixFold(f.Value, "application/grpc")
 		key := f.Name
@@ -198,6 +159,26 @@ func forwardedFields(v *visit) http.Header {
 	}
 	v.introduce(out)
 	return out
+}
+
+// maxForwards bounds the proxies that an OPTIONS may pass, and is counted down
+// by each (RFC 9110 section 7.6.2). With TRACE it never gets here.
+const maxForwards = "Max-Forwards"
+
+// lastHop reports whether the request may not be passed on.
+func lastHop(head *gate.Head) bool {
+	value, _ := head.Get(maxForwards)
+	n, err := strconv.ParseUint(value, 10, 31)
+	return err == nil && n == 0
+}
+
+// oneHopLess counts down. What is not a number bounds nothing.
+func oneHopLess(value string) string {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil || n == 0 {
+		return value
+	}
+	return strconv.FormatUint(n-1, 10)
 }
 
 type spelling struct{ canonical, key string }
@@ -317,19 +298,18 @@ func hopAddr(s string) netip.Addr {
 }
 
 // told returns what a trusted proxy says in a field, or nothing. Of two lines
-// one may be the client's, and nobody can tell which.
+// one may be the client's own, so they say nothing either.
 func (v *visit) told(name string) string {
 	if !v.req.Trusted {
 		return ""
 	}
-	value, n := "", 0
-	for _, f := range v.req.Head.Fields {
-		if strings.EqualFold(f.Name, name) {
-			value = f.Value
-			n++
+	value, lines := "", 0
+	for i := range v.req.Head.Fields {
+		if f := &v.req.Head.Fields[i]; strings.EqualFold(f.Name, name) {
+			value, lines = f.Value, lines+1
 		}
 	}
-	if n != 1 {
+	if lines > 1 {
 		return ""
 	}
 	return value

@@ -309,7 +309,7 @@ var reasons = []ReasonInfo{
 	{HTTPPathOverlong, ClassHygiene, 400, true, "overlong UTF-8 in the path", "RFC 3629 section 3",
 		"Overlong forms hide slashes and dots from the rules.",
 		"Send the shortest form."},
-	{HTTPHeaderUnderscore, ClassHygiene, 400, true, "a field name with an underscore that shadows a framing, routing or forwarding field", "RFC 3875 section 4.1.18",
+	{HTTPHeaderUnderscore, ClassHygiene, 400, true, "a field name that shadows a framing, routing or forwarding field with an underscore, or a like mark, for a dash", "RFC 3875 section 4.1.18",
 		"CGI-style servers take X_Forwarded_For for X-Forwarded-For.",
 		"Send the name with dashes, or waive the reason."},
 	{HTTPBodyUnexpected, ClassHygiene, 400, true, "a body on GET or HEAD", "RFC 9110 section 9.3.1",

@@ -30,9 +30,19 @@ type Config struct {
 	BodyGrace time.Duration
 	Routes    []RouteConfig
 	Pools     []PoolConfig
+	// GeoHeaders is geo.headers: what backends are told of where the client is,
+	// out of GeoCountry, GeoContinent and GeoASN. Default: nothing.
+	GeoHeaders []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 }
+
+// What backends may be told of a client's place.
+const (
+	GeoCountry   = "country"   // X-Geo-Country: NL
+	GeoContinent = "continent" // X-Geo-Continent: EU
+	GeoASN       = "asn"       // X-Geo-Asn: 64496
+)
 
 // RouteConfig is one entry of routes: what it takes, and the route itself.
 type RouteConfig struct {

@@ -57,6 +57,8 @@ type Handler struct {
 	methods  []string
 	bodyRate int64
 	grace    time.Duration
+	// geoHeaders is Config.GeoHeaders.
+	geoHeaders []string
 
 	stages Stages
 	id     Identity
@@ -76,7 +78,7 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		return nil, errors.New("a stage is missing")
 	}
 	h := &Handler{
-		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace,
+		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace, geoHeaders: cfg.GeoHeaders,
 		stages: st, id: id, log: log, mask: newMask(cfg.MaskRemove),
 	}
 	if h.mode != gate.Watch {

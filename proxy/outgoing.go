@@ -78,16 +78,27 @@ var requestFates = map[string]requestFate{
 	"X-Original-Host": forwarding,
 	"X-Rewrite-Url":   forwarding,
 	// Client certificates (RFC 9440) and places, as proxies report them.
-	"Client-Cert":       forwarding,
-	"Client-Cert-Chain": forwarding,
-	"X-Client-Cert":     forwarding,
-	"X-Arr-Clientcert":  forwarding,
-	"X-Country-Code":    forwarding,
+	"Client-Cert":             forwarding,
+	"Client-Cert-Chain":       forwarding,
+	"X-Client-Cert":           forwarding,
+	"X-Arr-Clientcert":        forwarding,
+	"X-Country-Code":          forwarding,
+	"X-Country-Name":          forwarding,
+	"X-Continent-Code":        forwarding,
+	"X-Nf-Geo":                forwarding,
+	"X-Appengine-Country":     forwarding,
+	"X-Appengine-Region":      forwarding,
+	"X-Appengine-City":        forwarding,
+	"X-Appengine-Citylatlong": forwarding,
+	"X-Akamai-Edgescape":      forwarding,
+	"Cf-Region":               forwarding,
+	"Cf-Region-Code":          forwarding,
 }
 
 // forwardingPrefixes are those that whole families of forwarding fields begin
 // with.
-var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-", "Ssl-Client-", "X-Amzn-Mtls-", "X-Geo-", "X-Geoip-"}
+var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-", "Ssl-Client-", "X-Amzn-Mtls-",
+	"X-Geo-", "X-Geoip-", "Geoip-", "X-Client-Geo-", "Cloudfront-Viewer-", "X-Vercel-Ip-"}
 
 // fateOf is the fate of a field by its canonical name. An underscore counts as
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
@@ -120,6 +131,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		Method: head.Method, URL: target, Host: head.Host, Header: forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	h.locate(v.req.Place, out.Header)
 	if v.body != nil && head.Length != 0 {
 		v.upload = &upload{src: v.req.HTTP.Body} // the rules may have put theirs in front of it
 		out.ContentLength = head.Length

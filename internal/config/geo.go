@@ -95,7 +95,7 @@ func (r *reader) checkGeoRules(c *Config, path string, g geo.Rules) {
 	for key, rules := range map[string][]geo.Rule{"deny": g.Deny, "allow": g.Allow} {
 		at, tell, so := path+"."+key, r.fail, ""
 		if key == "allow" && g.DenyUnknown {
-			tell, so = r.warn, ": all are refused whom no prefix allows"
+			tell, so = r.warn, ": all public addresses are refused whom no prefix allows"
 		}
 		if i := slices.IndexFunc(rules, namesArea); c.Geo.Country == "" && i >= 0 {
 			what := "a country, but no database that knows countries"

@@ -209,5 +209,5 @@ func (d *database) judgeAge(log *zap.Logger, now time.Time) {
 		return
 	}
 	d.warned = now
-	log.Warn("geo database is old", zap.String("path", d.path), zap.Time("built", desc.Built), zap.Duration("max_age", d.maxAge))
+	log.Warn("geo database is old", zap.String("path", d.path), zap.Time("built", desc.Built), zap.Int("days", int(now.Sub(desc.Built).Hours()/24)))
 }

@@ -35,9 +35,19 @@ type Config struct {
 	ClientHeader string
 	Routes       []RouteConfig
 	Pools        []PoolConfig
+	// GeoHeaders is geo.headers: what backends are told of where the client is,
+	// out of GeoCountry, GeoContinent and GeoASN. Default: nothing.
+	GeoHeaders []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 }
+
+// What backends may be told of a client's place.
+const (
+	GeoCountry   = "country"   // X-Geo-Country: NL
+	GeoContinent = "continent" // X-Geo-Continent: EU
+	GeoASN       = "asn"       // X-Geo-Asn: 64496
+)
 
 // RouteConfig is one entry of routes: what it takes, and the route itself.
 type RouteConfig struct {

@@ -60,6 +60,8 @@ type Handler struct {
 	grace    time.Duration
 	// clientHeader is Config.ClientHeader in canonical form.
 	clientHeader string
+	// geoHeaders is Config.GeoHeaders.
+	geoHeaders []string
 
 	stages Stages
 	id     Identity
@@ -79,7 +81,7 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		return nil, errors.New("a stage is missing")
 	}
 	h := &Handler{
-		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace,
+		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace, geoHeaders: cfg.GeoHeaders,
 		stages: st, id: id, log: log, mask: newMask(cfg.MaskRemove),
 	}
 	h.clientHeader = textproto.CanonicalMIMEHeaderKey(cfg.ClientHeader)

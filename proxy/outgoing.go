@@ -79,6 +79,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		Method: head.Method, URL: target, Host: head.Host, Header: h.forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	h.locate(v.req.Place, out.Header)
 	if v.upload != nil {
 		if out.ContentLength = v.upload.length; out.ContentLength < 0 {
 			out.TransferEncoding = []string{"chunked"}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"sallyport/internal/gate"
-	"sallyport/internal/geo"
 	"sallyport/proxy"
 	"sallyport/waf"
 )
@@ -80,39 +79,15 @@ func (r *reader) checkClients(c *Config) {
 // let everybody pass. An allow list that nobody can be found on refuses
 // everybody instead, which is safe, and hardly meant.
 func (r *reader) checkGeo(c *Config) {
+	r.checkGeoHeaders(c)
+	if c.Geo.Mode == gate.Off {
+		return
+	}
 	r.checkGeoRules(c, "geo", c.Geo.Global)
 	for i, rc := range c.Proxy.Routes {
 		r.checkGeoRules(c, fmt.Sprintf("routes[%d].geo", i), c.Geo.Routes[rc.Route.Name])
 	}
 }
-
-func (r *reader) checkGeoRules(c *Config, path string, g geo.Rules) {
-	if c.Geo.Mode == gate.Off {
-		return
-	}
-	for key, rules := range map[string][]geo.Rule{"deny": g.Deny, "allow": g.Allow} {
-		at, tell, so := path+"."+key, r.fail, ""
-		if key == "allow" && g.DenyUnknown {
-			tell, so = r.warn, ": all are refused whom no prefix allows"
-		}
-		if c.Geo.Country == "" && slices.ContainsFunc(rules, namesCountry) {
-			tell(at, "a country, but no database that knows countries"+so, "name one in geo.country")
-		}
-		if c.Geo.ASN == "" && slices.ContainsFunc(rules, namesNetwork) {
-			tell(at, "a network number, but no database that knows networks"+so, "name one in geo.asn")
-		}
-	}
-	// Where networks alone are allowed, unknown is about these; an allow list
-	// has been told of already.
-	listed := slices.ContainsFunc(g.Allow, namesNetwork) || slices.ContainsFunc(g.Allow, namesCountry)
-	if r.written(path+".unknown") && g.DenyUnknown && c.Geo.Country == "" && !listed {
-		r.fail(path+".unknown", "every country is unknown without a database: all would be refused", "name one in geo.country")
-	}
-}
-
-func namesCountry(x geo.Rule) bool { return x.Country != "" }
-
-func namesNetwork(x geo.Rule) bool { return x.ASN != 0 }
 
 func (r *reader) checkPolicies(c *Config) {
 	used := map[string]bool{}

@@ -37,6 +37,7 @@ func (r *reader) files(c *Config) {
 	}
 	r.readable("geo.country", c.Geo.Country)
 	r.readable("geo.asn", c.Geo.ASN)
+	r.listFiles(c)
 	for _, name := range policyNames(c) {
 		p := c.WAF.Policies[name]
 		r.matches("policies."+name+".rules_before", p.RulesBefore)

@@ -41,6 +41,8 @@ func fixtures(t *testing.T) string {
 		"blank.pem":         {0o644, []byte("\n")},
 		"country.mmdb":      {0o644, []byte("made up")},
 		"asn.mmdb":          {0o644, []byte("made up")},
+		"deny.txt":          {0o644, []byte("203.0.113.0/24\n")},
+		"allow.txt":         {0o644, []byte("192.0.2.0/24\n")},
 		"rules/before.conf": {0o644, []byte("# nothing yet\n")},
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},

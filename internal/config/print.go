@@ -36,8 +36,10 @@ func (c *Config) Print(w io.Writer) error {
 	p.line(1, "mode: %s", c.Geo.Mode)
 	p.line(1, "country: %s", text(c.Geo.Country))
 	p.line(1, "asn: %s", text(c.Geo.ASN))
+	p.line(1, "max_age: %s", writeDays(c.Geo.MaxAge))
 	p.geoRules(1, c.Geo.Global)
 	p.line(1, "exempt_paths: %s", texts(c.Geo.ExemptPaths, same))
+	p.line(1, "headers: %s", texts(c.Proxy.GeoHeaders, same))
 	p.limits(c)
 	p.bans(c.Bans)
 	p.line(0, "waf: {memory: %s}", writeSize(c.WAF.Memory))
@@ -117,8 +119,10 @@ func (p *printer) http(c *Config) {
 }
 
 func (p *printer) geoRules(depth int, g geo.Rules) {
-	p.line(depth, "deny: %s", texts(g.Deny, writeGeoRule))
-	p.line(depth, "allow: %s", texts(g.Allow, writeGeoRule))
+	p.line(depth, "deny: %s", texts(g.Deny, geo.Rule.String))
+	p.line(depth, "allow: %s", texts(g.Allow, geo.Rule.String))
+	p.line(depth, "deny_files: %s", texts(g.DenyFiles, same))
+	p.line(depth, "allow_files: %s", texts(g.AllowFiles, same))
 	p.line(depth, "unknown: %s", pick(g.DenyUnknown, "deny", "allow"))
 }
 

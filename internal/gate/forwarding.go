@@ -60,14 +60,15 @@ var forwardingNames = map[string]bool{
 	"remote-user": true, "x-remote-user": true, "x-authenticated-user": true,
 	// Its certificate (RFC 9440) and its place.
 	"client-cert": true, "client-cert-chain": true, "x-client-cert": true, "x-client-verify": true, "x-client-dn": true,
-	"x-country-code": true, "x-akamai-edgescape": true, "x-client-geo-location": true,
+	"x-country-code": true, "x-country-name": true, "x-continent-code": true, "x-nf-geo": true, "x-akamai-edgescape": true,
+	"cf-region": true, "cf-region-code": true,
 }
 
 // forwardingPrefixes are those that whole families begin with.
 var forwardingPrefixes = [...]string{
 	"x-forwarded-", "http-x-forwarded", "cf-connecting-", "cf-ip", "wl-proxy-", "x-vercel-forwarded-", "x-envoy-external-",
 	"x-ssl-", "ssl-client-", "x-client-cert-", "x-tls-client-", "x-arr-", "x-amzn-mtls-",
-	"x-geo-", "x-geoip-", "geoip-", "x-vercel-ip-", "cloudfront-viewer-", "x-appengine-",
+	"x-geo-", "x-geoip-", "geoip-", "x-client-geo-", "x-vercel-ip-", "cloudfront-viewer-", "x-appengine-",
 	"x-auth-request-", "x-ms-client-principal", "x-goog-authenticated-",
 }
 

@@ -79,6 +79,8 @@ const (
 	GeoPrefix              Reason = "geo.prefix"
 	GeoASN                 Reason = "geo.asn"
 	GeoCountry             Reason = "geo.country"
+	GeoContinent           Reason = "geo.continent"
+	GeoPrivate             Reason = "geo.private"
 	GeoNotAllowed          Reason = "geo.not_allowed"
 	GeoUnknown             Reason = "geo.unknown"
 	GeoUnavailable         Reason = "geo.unavailable"
@@ -386,16 +388,22 @@ var reasons = []ReasonInfo{
 		"Open a connection for each host, or use one certificate for both."},
 	{GeoPrefix, ClassPolicy, 403, false, "the address is in a denied prefix", "",
 		"",
-		"Remove the prefix from geo.deny, or allow a narrower decision on the route."},
+		"Remove the prefix from geo.deny or from the list that the record names: nothing overrides it."},
 	{GeoASN, ClassPolicy, 403, false, "the address belongs to a denied network", "",
 		"",
-		"Remove the network from geo.deny, or allow its prefix."},
+		"Remove the network from geo.deny or from the list that the record names, or allow the prefix."},
 	{GeoCountry, ClassPolicy, 403, false, "the address belongs to a denied country", "",
 		"",
 		"Remove the country from geo.deny, or allow the prefix."},
-	{GeoNotAllowed, ClassPolicy, 403, false, "geo.allow is given and does not name the address", "",
+	{GeoContinent, ClassPolicy, 403, false, "the address belongs to a denied continent", "",
 		"",
-		"Add the country, network or prefix to geo.allow."},
+		"Remove the continent from geo.deny, or allow the prefix; an allowed country is no exception to it."},
+	{GeoPrivate, ClassPolicy, 403, false, "the address is private, and geo.deny names private ones", "RFC 1918, RFC 4193",
+		"",
+		"Remove private from geo.deny, or allow the prefix. If clients come through a proxy of yours, list it in clients.trusted_proxies."},
+	{GeoNotAllowed, ClassPolicy, 403, false, "geo.allow or geo.allow_files is given and does not name the address", "",
+		"",
+		"Add the country, network or prefix to geo.allow or to a list."},
 	{GeoUnknown, ClassPolicy, 403, false, "the country of the address is not known", "",
 		"",
 		"Set geo.unknown: allow, or allow the prefix."},

@@ -87,8 +87,9 @@ func (r *Rejection) Verdict(under Mode) Verdict {
 // A Place is where an address is, as far as the databases know. The zero
 // Place is unknown.
 type Place struct {
-	Country string // ISO 3166-1 alpha-2, upper case; empty: unknown
-	ASN     uint32 // 0: unknown
+	Country   string // ISO 3166-1 alpha-2, upper case; empty: unknown
+	Continent string // AF, AN, AS, EU, NA, OC or SA; empty: unknown
+	ASN       uint32 // 0: unknown
 }
 
 // A Route is one site or part of a site, as configured. It is never modified

@@ -35,7 +35,10 @@ crs: ## the CRS regression suite, in-process and over the wire
 	$(GO) run ./cmd/sallyport rules test --crs
 	sh .ci/crs-wire
 
+peers: ## nginx, HAProxy and Apache as backends: the wire corpus through their eyes (as root, installs Debian's packages)
+	sh .ci/peers
+
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 
-.PHONY: help run build test race check fuzz bench crs site
+.PHONY: help run build test race check fuzz bench crs peers site

@@ -234,7 +234,8 @@ func (b *clientBody) received() int64 {
 type upload struct {
 	src     io.Reader
 	touched atomic.Bool
-	mu      sync.Mutex // held while a Read waits
+	over    atomic.Bool // it was read to its end
+	mu      sync.Mutex  // held while a Read waits
 	err     error
 }
 
@@ -284,6 +285,9 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 		}
 		if err != nil && err != io.EOF {
 			a.err = err
+		}
+		if err == io.EOF {
+			a.over.Store(true)
 		}
 	}()
 	return a.src.Read(p)

@@ -121,7 +121,10 @@ func (l *listener) admit(raw net.Conn) {
 		l.refuse(peer, gate.HTTPTooManyConnections, nil)
 		return
 	}
-	l.server.accepts.Go(func() { l.open(raw, peer) })
+	l.server.accepts.Go(func() {
+		boundUnsent(raw)
+		l.open(raw, peer)
+	})
 }
 
 // open makes a raw connection ready for net/http: TLS, protocol, guard.
@@ -133,7 +136,8 @@ func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
 		case set.h2c:
 			l.sniff(raw, base, nil)
 		case set.http1:
-			l.pass(newConn1(raw, base), false)
+			c := newConn1(raw, base)
+			l.pass1(c, c)
 		default:
 			base.drop()
 		}
@@ -152,7 +156,8 @@ func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
 	case state.NegotiatedProtocol == "h2":
 		l.sniff(secured, base, &state)
 	case set.http1:
-		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
+		c := newConn1(secured, base)
+		l.pass1(c, &tlsConn1{conn1: c, secured: secured})
 	default:
 		base.drop()
 		l.refuse(peer, gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
@@ -168,7 +173,8 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 	case err == nil && two:
 		l.pass(&conn2{Conn: conn, connBase: base, state: state}, true)
 	case err == nil && state == nil && base.set.http1:
-		l.pass(newConn1(conn, base), false)
+		c := newConn1(conn, base)
+		l.pass1(c, c)
 	default:
 		if err == nil {
 			err = errNoPreface
@@ -187,6 +193,16 @@ func (l *listener) secure(raw net.Conn, set *settings) (*tls.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// pass1 gives an HTTP/1 connection to net/http once it has a head to serve: a
+// client who is slow with its head holds a guard, and no buffers of net/http's.
+func (l *listener) pass1(guarded *conn1, c net.Conn) {
+	if !guarded.Await() {
+		_ = c.Close() // recorded by the guard
+		return
+	}
+	l.pass(c, false)
 }
 
 // pass gives the connection to the net/http server that speaks its protocol.

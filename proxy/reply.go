@@ -17,7 +17,7 @@ import (
 )
 
 // copyBuffer is how much of an answer is held at a time.
-const copyBuffer = 32 << 10
+const copyBuffer = 16 << 10
 
 var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
@@ -42,6 +42,9 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict
 			return a.cutOff(gate.PoolBadAnswer, body.err)
 		}
 		return verdict
+	}
+	if resp.Body == io.ReadCloser(body) && (v.upload == nil || v.upload.whole || v.upload.over.Load()) {
+		h.guard(v, v.endRules) // they hold nothing of either body
 	}
 	v.resume()
 	if resp.StatusCode >= 500 && v.site.route.MaskErrors != "pass" {

@@ -89,6 +89,12 @@ func (v *visit) settle() {
 	if v.upload != nil {
 		v.upload.stop()
 	}
+	v.endRules()
+}
+
+// endRules closes the rules' transaction, if it is open. It holds tens of
+// kilobytes, which must not depend on how slowly a client reads.
+func (v *visit) endRules() {
 	if v.tx == nil {
 		return
 	}

@@ -54,7 +54,7 @@ func BenchmarkCheckHit(b *testing.B) {
 		{"ipv6/5", "2001:db8::1", 5},
 	} {
 		b.Run(bc.name, func(b *testing.B) {
-			l, req := limiter.New(generous(bc.limits), nil), from(bc.client)
+			l, req := open(b, generous(bc.limits), nil), from(bc.client)
 			b.ReportAllocs()
 			for b.Loop() {
 				l.Check(req)
@@ -74,7 +74,7 @@ func BenchmarkCheckHit(b *testing.B) {
 // once the table is full, each takes the place of an idle one or shares.
 func BenchmarkCheckNew(b *testing.B) {
 	b.Run("limiter", func(b *testing.B) {
-		l, req := limiter.New(generous(1), nil), new(gate.Request)
+		l, req := open(b, generous(1), nil), new(gate.Request)
 		i := uint64(0)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -85,7 +85,7 @@ func BenchmarkCheckNew(b *testing.B) {
 	})
 	b.Run("busy", func(b *testing.B) {
 		cfg := config(limiter.Limit{Name: "slow", Rate: 0.1, Burst: 10})
-		l, req := limiter.New(cfg, nil), new(gate.Request)
+		l, req := open(b, cfg, nil), new(gate.Request)
 		i := uint64(0)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -109,7 +109,7 @@ func BenchmarkCheckNew(b *testing.B) {
 func BenchmarkCheckParallel(b *testing.B) {
 	const clients = 10_000
 	b.Run("limiter", func(b *testing.B) {
-		l := limiter.New(generous(1), nil)
+		l := open(b, generous(1), nil)
 		var seed atomic.Uint64
 		b.ReportAllocs()
 		b.RunParallel(func(pb *testing.PB) {
@@ -141,7 +141,7 @@ func BenchmarkMemory(b *testing.B) {
 		b.Run(strconv.Itoa(limits), func(b *testing.B) {
 			for b.Loop() {
 				before := heap()
-				l, req := limiter.New(generous(limits), nil), new(gate.Request)
+				l, req := open(b, generous(limits), nil), new(gate.Request)
 				for i := range uint64(300_000) {
 					req.Client = numbered(i)
 					l.Check(req)

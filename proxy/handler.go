@@ -30,6 +30,13 @@ type Inspection interface {
 	Close() gate.Inspection
 }
 
+// A Settler learns how a request ended, once on every path: answered, refused
+// by whichever stage, broken off, or after its tunnel ended. The status is what
+// the client got; 0: nothing. It must not block.
+type Settler interface {
+	Settle(req *gate.Request, status int)
+}
+
 // A Recorder takes the record of a decision. It must not block.
 type Recorder interface {
 	Record(gate.Record)
@@ -40,6 +47,7 @@ type Recorder interface {
 type Stages struct {
 	Client, Geo, Limit Checker
 	WAF                Inspector
+	Settlers           []Settler
 	Recorders          []Recorder
 }
 
@@ -202,8 +210,8 @@ func (h *Handler) route(v *visit) gate.Verdict {
 	defer v.spent("route", time.Now())
 	head := v.req.Head
 	v.req.Path = canonicalPath(head.Target)
-	v.host = hostName(head.Host)
-	v.site, v.found = h.router.find(v.host, v.req.Path, head.Method)
+	v.req.Host = hostName(head.Host)
+	v.site, v.found = h.router.find(v.req.Host, v.req.Path, head.Method)
 	if v.found == taken {
 		v.req.Route = v.site.route
 	}
@@ -232,7 +240,7 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 		return gate.Refusal(gate.RouteUnknownPath, h.mode, "")
 	case noMethod, taken:
 	}
-	if !v.in.Covers(v.host) {
+	if !v.in.Covers(v.req.Host) {
 		return gate.Refusal(gate.RouteSNIMismatch, h.mode, "")
 	}
 	if v.found == noMethod { // the route does not take it even in observe mode: there is no other
@@ -279,6 +287,7 @@ func (h *Handler) inspect(v *visit) gate.Verdict {
 // was already begun and cannot be completed is cut off, which the client sees
 // as what it is.
 func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
+	defer h.settle(v) // a tunnel is in flight until it ends
 	switch {
 	case panicked != nil:
 		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))
@@ -291,6 +300,9 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	}
 	cut := !verdict.Passed() && !v.answered
 	h.guard(v, v.settle)
+	if v.tunnel == nil {
+		h.settle(v)
+	}
 	rec := h.record(v, verdict)
 	h.emit(v, rec)
 	switch {
@@ -301,6 +313,17 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		h.emit(v, closing(rec, v.tunnel))
 	default:
 		v.linger()
+	}
+}
+
+// settle tells the settlers how the request ended; only the first call does.
+func (h *Handler) settle(v *visit) {
+	if v.settled {
+		return
+	}
+	v.settled = true
+	for _, s := range h.stages.Settlers {
+		h.guard(v, func() { s.Settle(v.req, v.rw.status) })
 	}
 }
 

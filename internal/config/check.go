@@ -19,6 +19,7 @@ func (r *reader) check(c *Config) {
 	r.checkAdmin(c)
 	r.checkClients(c)
 	r.checkGeo(c)
+	r.checkLimits(c)
 	r.checkPolicies(c)
 	for i, p := range c.Proxy.Pools {
 		r.checkPool(c, p, slices.ContainsFunc(c.Proxy.Pools[:i], func(q proxy.PoolConfig) bool { return q.Name == p.Name }))

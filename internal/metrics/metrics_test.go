@@ -158,7 +158,11 @@ func TestSnapshot(t *testing.T) {
 			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{
 				{Name: "app-1", Up: true, InFlight: 2}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
 			}}},
-			Limiter: metrics.LimiterSnapshot{Clients: 9, Evicted: 10, Overflowed: 11},
+			Limiter: metrics.LimiterSnapshot{
+				Clients: 9, Evicted: 10, Overflowed: 11,
+				Limits: []metrics.LimitSnapshot{{Name: "login", Keys: 21, Refused: 22, Observed: 23, Evicted: 24, Overflowed: 25}, {Name: "login", Keys: 1}},
+				Store:  &metrics.StoreSnapshot{Up: true, Asked: 26, Failed: 27, Changes: 28},
+			},
 			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn"}},
 			Reloads: metrics.ReloadSnapshot{Succeeded: 12, Failed: 13, LastOK: true, LastGood: built},
 		}
@@ -170,7 +174,10 @@ func TestSnapshot(t *testing.T) {
 		`sallyport_backend_up{backend="app-1",pool="app"}`: "1", `sallyport_backend_requests_in_flight{backend="app-1",pool="app"}`: "2",
 		`sallyport_backend_up{backend="app-2",pool="app"}`: "0", `sallyport_backend_ejected{backend="app-2",pool="app"}`: "1",
 		`sallyport_backend_up{backend="odd?",pool="app"}`: "0",
-		"sallyport_limiter_clients":                       "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
+		`sallyport_limit_keys{limit="login"}`:             "21", `sallyport_limit_refused_total{limit="login"}`: "22", `sallyport_limit_observed_total{limit="login"}`: "23",
+		`sallyport_limit_evictions_total{limit="login"}`: "24", `sallyport_limit_overflows_total{limit="login"}`: "25",
+		"sallyport_limiter_store_up": "1", "sallyport_limiter_store_asked_total": "26", "sallyport_limiter_store_failed_total": "27", "sallyport_limiter_store_changes_total": "28",
+		"sallyport_limiter_clients": "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
 		`sallyport_geo_database_build_timestamp_seconds{database="country"}`: "1.7934912e+09", `sallyport_geo_database_build_timestamp_seconds{database="asn"}`: "",
 		`sallyport_config_reloads_total{result="taken"}`: "12", `sallyport_config_reloads_total{result="kept_old"}`: "13",
 		"sallyport_config_last_reload_success": "1", "sallyport_config_last_reload_success_timestamp_seconds": "1.7934912e+09",
@@ -236,6 +243,7 @@ func TestDocumented(t *testing.T) {
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
 			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
+			Limiter: metrics.LimiterSnapshot{Limits: []metrics.LimitSnapshot{{Name: "login"}}, Store: &metrics.StoreSnapshot{}},
 			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}},
 			Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
 		}

@@ -39,6 +39,12 @@ func drain(b *rate.Limiter, n int, now time.Time) {
 	b.AllowN(now, min(n, int(b.TokensAt(now))))
 }
 
+// refund puts n tokens back, as far as there is room for them.
+func refund(b *rate.Limiter, n int, now time.Time) {
+	sz := sizeOf(b)
+	fill(b, sz, min(float64(sz.burst), b.TokensAt(now)+float64(n)), now)
+}
+
 // lack returns how long a bucket with so many tokens takes to hold as many as
 // are needed; 0 if it does. What is missing for less than a nanosecond is not
 // missing, here as in package rate.

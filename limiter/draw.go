@@ -315,9 +315,7 @@ func (d *draw) placeOne(u *use, marks []mark, m *mark) {
 	}
 }
 
-// take draws from every bucket, and notes what has to be settled. Where a
-// bucket holds less than it should, which the store did not know, it is
-// emptied.
+// take draws from every bucket, and notes what has to be settled.
 func (d *draw) take() {
 	marks, rest := []mark(nil), d.marks
 	for i := range d.uses {
@@ -357,6 +355,33 @@ func (d *draw) takeShared(u *use) {
 	}
 	u.limit.table.sharedFlying++
 	d.held = append(d.held, hold{limit: u.limit, crowd: true})
+}
+
+// giveBack returns what was taken for a request that the store refuses. The
+// limiters of package rate take nothing back later, so theirs are filled anew.
+func (d *draw) giveBack() {
+	d.settle(0)
+	d.held = d.held[:0]
+	d.lock()
+	defer d.unlock()
+	for i := range d.uses {
+		u := &d.uses[i]
+		if u.spared || u.limit.usage != spends {
+			continue
+		}
+		for _, sub := range d.subs[u.first:u.last] {
+			s := &u.limit.table.shards[sub.stripe]
+			if row := s.find(sub.id); row != none {
+				b, j := s.at(row)
+				refund(&b.buckets[j], u.limit.cost, d.at.now)
+			}
+		}
+		if u.crowded {
+			d.root.overflow.Lock()
+			refund(&u.limit.table.shared, u.limit.cost, d.at.now)
+			d.root.overflow.Unlock()
+		}
+	}
 }
 
 // settle gives back what the request held, and charges what its answer costs.

@@ -14,6 +14,7 @@ package limiter
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -158,25 +159,39 @@ func (l *Limiter) frozen(f func()) {
 	f()
 }
 
-// decide asks the store where there is one that answers, else the tables.
+// decide asks the tables of this process, and the store where there is one
+// that answers. Both have to agree: what this gateway alone has let through is
+// never more than all have, so that where the tables refuse the store need not
+// be asked, and where it does not answer in time they have decided already.
 func (l *Limiter) decide(d *draw) gate.Verdict {
-	if l.store == nil {
-		return l.local(d)
-	}
-	if l.store.up() {
-		if v, decided := l.shared(d); decided {
-			return v
+	asks := l.store != nil && l.store.up()
+	if l.store != nil && !asks {
+		if u := d.withoutStore(); u != nil {
+			return l.closed(u)
 		}
 	}
-	if u := d.withoutStore(); u != nil {
-		return l.closed(u)
+	u := d.draw()
+	if u != nil || !asks {
+		return l.verdict(d, u)
 	}
-	return l.local(d)
+	if !l.store.ask(l, d) {
+		if u = d.closed(); u != nil {
+			d.giveBack()
+			return l.closed(u)
+		}
+		return l.verdict(d, nil)
+	}
+	if u = d.refused(); u != nil {
+		d.giveBack()
+	}
+	return l.verdict(d, u)
 }
 
-// local decides by the tables of this process.
-func (l *Limiter) local(d *draw) gate.Verdict {
+// draw decides by the tables: it takes what the request costs, or nothing and
+// returns the use that refuses.
+func (d *draw) draw() *use {
 	d.lock()
+	defer d.unlock()
 	d.look()
 	u := d.refused()
 	if u == nil {
@@ -185,58 +200,24 @@ func (l *Limiter) local(d *draw) gate.Verdict {
 			d.take()
 		}
 	}
-	d.unlock()
-	return l.verdict(d, u)
+	return u
 }
 
-// shared decides by the store, and lets the tables follow. What this gateway
-// alone has let through is never more than all have: where the tables refuse
-// the store need not be asked. It reports false when the store did not answer.
-func (l *Limiter) shared(d *draw) (gate.Verdict, bool) {
-	d.lock()
-	d.look()
-	u := d.refused()
-	d.unlock()
-	if u != nil {
-		return l.verdict(d, u), true
-	}
-	if !l.store.ask(l, d) {
-		return gate.Verdict{}, false
-	}
-	if u = d.refused(); u != nil {
-		return l.verdict(d, u), true
-	}
-	worst := make([]bucket, len(d.uses)) // what the store said is what clients are told
+// closed returns a use that refuses when the store does not answer.
+func (d *draw) closed() *use {
 	for i := range d.uses {
-		worst[i] = d.uses[i].worst
+		if u := &d.uses[i]; u.limit.Failure == FailClosed && !u.limit.watch {
+			return u
+		}
 	}
-	d.lock()
-	d.look()
-	d.place()
-	d.take()
-	d.unlock()
-	for i := range d.uses {
-		d.uses[i].worst = worst[i]
-	}
-	return l.verdict(d, nil), true
+	return nil
 }
 
 // withoutStore leaves out the limits that do not apply while the store does
 // not answer. It returns the one that then refuses everything, if any does.
 func (d *draw) withoutStore() *use {
-	kept := d.uses[:0]
-	for _, u := range d.uses {
-		u.spared = false
-		switch {
-		case u.limit.Failure == FailOpen:
-		case u.limit.Failure == FailClosed && !u.limit.watch:
-			return &u
-		default:
-			kept = append(kept, u)
-		}
-	}
-	d.uses = kept
-	return nil
+	d.uses = slices.DeleteFunc(d.uses, func(u use) bool { return u.limit.Failure == FailOpen })
+	return d.closed()
 }
 
 // Stats counts what the tables hold and did.

@@ -61,6 +61,20 @@ func BenchmarkCheckHit(b *testing.B) {
 			}
 		})
 	}
+	// Five limits of five kinds: what settling costs is part of it.
+	b.Run("kinds", func(b *testing.B) {
+		cfg := generous(5)
+		cfg.Limits[1] = limiter.Limit{Name: "flying", Concurrent: 1e9}
+		cfg.Limits[2].OnStatus = []limiter.StatusRange{{From: 401, To: 403}}
+		cfg.Limits[3].Key = limiter.By{Kind: limiter.ByHeader, Name: "X-Api-Key"}
+		cfg.Limits[4].Match = limiter.Match{Paths: []string{"/login", "/admin"}, Methods: []string{"POST"}}
+		l, req := open(b, cfg, nil), request{path: "/admin/x", method: "POST", fields: header("5f3a9c1e77b2")}.build()
+		b.ReportAllocs()
+		for b.Loop() {
+			l.Check(req)
+			l.Settle(req, 200)
+		}
+	})
 	b.Run("plain", func(b *testing.B) {
 		p, addr := plain{clients: make(map[netip.Addr]*rate.Limiter)}, netip.MustParseAddr("192.0.2.1")
 		b.ReportAllocs()
@@ -132,6 +146,50 @@ func BenchmarkCheckParallel(b *testing.B) {
 				i++
 			}
 		})
+	})
+}
+
+// BenchmarkCheckStore asks a real server on this machine: alone, and with many
+// requests at once, which share round trips; and one that is gone.
+func BenchmarkCheckStore(b *testing.B) {
+	r := startRedis(b)
+	for _, limits := range []int{1, 5} {
+		cfg := generous(limits)
+		cfg.Limits[0].Rate = 1e6 // the store counts in microseconds
+		cfg.Store = patient(r)
+		l := connected(b, cfg)
+		b.Run("alone/"+strconv.Itoa(limits), func(b *testing.B) {
+			req := from("192.0.2.1")
+			for b.Loop() {
+				l.Check(req)
+			}
+		})
+		b.Run("parallel/"+strconv.Itoa(limits), func(b *testing.B) {
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				req := from("192.0.2.1")
+				for pb.Next() {
+					l.Check(req)
+				}
+			})
+		})
+		if s := l.Stats().Store; s.Failed > 0 {
+			b.Errorf("%+v", s)
+		}
+	}
+	b.Run("gone", func(b *testing.B) {
+		cfg := generous(1)
+		cfg.Store = patient(r)
+		l := connected(b, cfg)
+		r.stop()
+		eventually(b, "that the server is gone shows", func() bool {
+			ask(l, "192.0.2.1")
+			return !l.Stats().Store.Up
+		})
+		req := from("192.0.2.1")
+		for b.Loop() {
+			l.Check(req)
+		}
 	})
 }
 

@@ -287,7 +287,7 @@ func (h *Handler) inspect(v *visit) gate.Verdict {
 // was already begun and cannot be completed is cut off, which the client sees
 // as what it is.
 func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
-	defer h.settle(v) // a tunnel is in flight until it ends
+	defer h.settle(v) // whatever happens below
 	switch {
 	case panicked != nil:
 		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))
@@ -300,7 +300,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	}
 	cut := !verdict.Passed() && !v.answered
 	h.guard(v, v.settle)
-	if v.tunnel == nil {
+	if v.tunnel == nil { // which is in flight until it ends
 		h.settle(v)
 	}
 	rec := h.record(v, verdict)
@@ -310,6 +310,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		panic(http.ErrAbortHandler)
 	case v.tunnel != nil:
 		v.tunnel.run()
+		h.settle(v)
 		h.emit(v, closing(rec, v.tunnel))
 	default:
 		v.linger()

@@ -178,6 +178,7 @@ func BenchmarkCheckStore(b *testing.B) {
 		}
 	}
 	b.Run("gone", func(b *testing.B) {
+		r := startRedis(b)
 		cfg := generous(1)
 		cfg.Store = patient(r)
 		l := connected(b, cfg)

@@ -17,6 +17,8 @@ type draw struct {
 	req  *gate.Request
 	at   instant
 
+	tells bool // clients are told of what is left
+
 	uses    []use
 	subs    []subject
 	marks   []mark
@@ -196,20 +198,28 @@ func (d *draw) look() {
 			sub := &d.subs[j]
 			m := mark{sub: j, row: u.limit.table.shards[sub.stripe].find(sub.id)}
 			if m.row != none {
-				b, i := u.limit.table.shards[sub.stripe].at(m.row)
-				k := bucket{sub: j, size: u.limit.size.times(sub.tier.multiple)}
-				if b.buckets != nil {
-					k.tokens = b.buckets[i].TokensAt(d.at.now)
-					m.tokens = k.tokens
-				}
-				if b.flying != nil {
-					k.flying = int(b.flying[i])
-				}
-				u.note(k)
+				d.weigh(u, &m)
 			}
 			d.marks = append(d.marks, m)
 		}
 	}
+}
+
+// weigh finds out whether the bucket of a row lets the request pass.
+func (d *draw) weigh(u *use, m *mark) {
+	sub := &d.subs[m.sub]
+	b, i := u.limit.table.shards[sub.stripe].at(m.row)
+	if b.buckets != nil {
+		m.tokens = b.buckets[i].TokensAt(d.at.now)
+	}
+	if u.limit.usage == spends && m.tokens >= float64(u.limit.cost) && !d.tells {
+		return // as most do, and nobody wants to know more
+	}
+	k := bucket{sub: m.sub, size: u.limit.size.times(sub.tier.multiple), tokens: m.tokens}
+	if b.flying != nil {
+		k.flying = int(b.flying[i])
+	}
+	u.note(k)
 }
 
 // note keeps the bucket that waits longest, or has least left.

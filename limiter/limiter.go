@@ -106,7 +106,7 @@ func (l *Limiter) Check(req *gate.Request) gate.Verdict {
 	}
 	l.begin.Do(l.resize)
 	d := draws.Get().(*draw)
-	d.root, d.req = l.root, req
+	d.root, d.req, d.tells = l.root, req, l.allHeaders
 	if d.gather(l, names); len(d.uses) == 0 {
 		d.free()
 		return gate.Passes(gate.StageLimit)

@@ -61,6 +61,17 @@ func BenchmarkCheckHit(b *testing.B) {
 			}
 		})
 	}
+	b.Run("route/5", func(b *testing.B) { // which names its limits, as every configured one does
+		cfg := generous(5)
+		l, req := open(b, cfg, nil), request{route: "site"}.build()
+		for _, lim := range cfg.Limits {
+			req.Route.Limits = append(req.Route.Limits, lim.Name)
+		}
+		b.ReportAllocs()
+		for b.Loop() {
+			l.Check(req)
+		}
+	})
 	// Five limits of five kinds: what settling costs is part of it.
 	b.Run("kinds", func(b *testing.B) {
 		cfg := generous(5)

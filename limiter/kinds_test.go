@@ -352,8 +352,14 @@ func TestBudgetIsTold(t *testing.T) {
 		)
 		ask := func(all bool) *gate.LimitHit {
 			cfg.AllHeaders = all
-			req := from("192.0.2.1")
-			open(t, cfg, nil).Check(req)
+			l := open(t, cfg, nil)
+			req := request{route: "other"}.build()
+			req.Route.Limits = []string{"watched"}
+			l.Check(req)
+			req = from("192.0.2.1")
+			if v := l.Check(req); v.Action != gate.Observe {
+				t.Errorf("%v, want what only observes to be told beside it", v.Action)
+			}
 			return req.Budget
 		}
 		want := gate.LimitHit{Name: "narrow", Quota: 10, Window: 20 * time.Second, Remaining: 7, Reset: 2*time.Second + 1}

@@ -270,7 +270,7 @@ func (s *store) question(l *Limiter, d *draw) *call {
 func (l *Limiter) storeKey(d *draw, lim *limit, sub *subject) string {
 	name := keyPrefix + lim.Name + ":"
 	if sub.key.bits != bitsText {
-		return name + d.name(lim, sub)
+		return name + strings.ReplaceAll(d.name(lim, sub), " ", "_")
 	}
 	value := d.req.Path
 	if lim.Key.Kind != ByPath {

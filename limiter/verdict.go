@@ -13,6 +13,9 @@ import (
 
 // verdict says what was decided: u refuses, or nobody does.
 func (l *Limiter) verdict(d *draw, u *use) gate.Verdict {
+	if u == nil && l.allHeaders && l.mode != gate.Watch {
+		d.req.Budget = d.budget()
+	}
 	under := gate.Enforce
 	var also []string
 	for i := range d.uses {
@@ -28,9 +31,6 @@ func (l *Limiter) verdict(d *draw, u *use) gate.Verdict {
 		also = append(also, d.describe(l, w))
 	}
 	if u == nil {
-		if l.allHeaders && l.mode != gate.Watch {
-			d.req.Budget = d.budget()
-		}
 		return gate.Passes(gate.StageLimit)
 	}
 	l.root.total.refused.Add(1)

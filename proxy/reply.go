@@ -85,6 +85,11 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	header := v.rw.Header()
 	as := v.public()
 	h.mask.copy(header, resp.Header, a.pool.origin, as)
+	if v.req.Budget != nil { // the backend's own would speak of another budget
+		delete(header, "Ratelimit")
+		delete(header, "Ratelimit-Policy")
+		rateLimit(header, v.req.Budget)
+	}
 	header["X-Request-Id"] = []string{v.req.ID}
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // keeps net/http from guessing one

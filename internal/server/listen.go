@@ -143,6 +143,23 @@ func (l *listener) admit(raw net.Conn) {
 	})
 }
 
+// turns closes the connection of a banned client and reports that it did. One
+// that nobody named is not the balancer's doing.
+func (l *listener) turns(base connBase) bool {
+	run, peer := l.server.current.Load(), base.origin.Peer.Addr()
+	if run == nil || !peer.IsValid() || base.origin.Unnamed {
+		return false
+	}
+	away, record := run.Turn(peer)
+	if away {
+		base.drop()
+		if record {
+			base.refuse(gate.BanActive, nil)
+		}
+	}
+	return away
+}
+
 // trusts reports whether who connected is a trusted proxy.
 func (l *listener) trusts(o gate.Origin) bool {
 	run := l.server.current.Load()
@@ -193,6 +210,9 @@ func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
 		if c, ok = l.introduce(raw, &base); !ok {
 			return
 		}
+	}
+	if l.turns(base) {
+		return
 	}
 	if set.tls == nil {
 		switch {

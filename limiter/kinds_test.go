@@ -404,6 +404,42 @@ func TestReloadKeepsWhatIsInFlight(t *testing.T) {
 	})
 }
 
+// TestReloadStartsAfresh: a limit that draws on other buckets has them full.
+func TestReloadStartsAfresh(t *testing.T) {
+	base := limiter.Limit{Name: "l", Rate: 0.001, Burst: 2}
+	for _, tc := range []struct {
+		rule   string
+		change func(*limiter.Limit)
+		passed int
+	}{
+		{"nothing", func(*limiter.Limit) {}, 0},
+		{"what it matches", func(l *limiter.Limit) { l.Match.Methods = []string{"GET"} }, 0},
+		{"its cost", func(l *limiter.Limit) { l.Cost = 2 }, 0},
+		{"its name", func(l *limiter.Limit) { l.Name = "other" }, 2},
+		{"its burst", func(l *limiter.Limit) { l.Burst = 3 }, 3},
+		{"its rate", func(l *limiter.Limit) { l.Rate = 0.002 }, 2},
+		{"its key", func(l *limiter.Limit) { l.Key.Kind = limiter.ByClientRoute }, 2},
+		{"what charges it", func(l *limiter.Limit) { l.OnStatus = []limiter.StatusRange{{From: 401, To: 401}} }, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			old := open(t, config(base), nil)
+			drain(t, old, "192.0.2.1")
+			changed := base
+			tc.change(&changed)
+			next := open(t, config(changed), old)
+			passed := 0
+			for range 5 {
+				if next.Check(request{method: "GET"}.build()).Passed() {
+					passed++
+				}
+			}
+			if passed != tc.passed {
+				t.Errorf("%s changed: %d requests passed, want %d", tc.rule, passed, tc.passed)
+			}
+		})
+	}
+}
+
 // TestBusyIsInFlight: a key with a request in flight is never forgotten, and
 // is forgotten when it has ended.
 func TestBusyIsInFlight(t *testing.T) {

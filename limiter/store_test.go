@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -227,19 +228,82 @@ func TestSharedUsages(t *testing.T) {
 	if !two.Check(at("/key", gate.Field{Name: "X-Api-Key", Value: "another"})).Passed() {
 		t.Error("another key shares the budget")
 	}
-	out, err := exec.Command("redis-cli", "-p", fmt.Sprint(r.port), "keys", "*").Output()
-	if err != nil {
-		t.Skip("redis-cli does not run: ", err)
+	names := strings.Fields(r.cli("keys", "*"))
+	if len(names) < 4 {
+		t.Errorf("the store has the keys %q, want one of each limit", names)
 	}
-	for _, name := range strings.Fields(string(out)) {
+	for _, name := range names {
 		if !strings.HasPrefix(name, "sallyport:") || strings.Contains(name, "secret") {
 			t.Errorf("a key in the store is called %q", name)
 		}
-		ttl, err := exec.Command("redis-cli", "-p", fmt.Sprint(r.port), "pttl", name).Output()
-		if err != nil || strings.HasPrefix(string(ttl), "-1") {
-			t.Errorf("key %s does not expire: %s %v", name, ttl, err)
+		if ttl := r.cli("pttl", name); strings.HasPrefix(ttl, "-1") {
+			t.Errorf("key %s does not expire: %s", name, ttl)
 		}
 	}
+}
+
+// TestLeases: what is in flight is believed for a while only, unless it is
+// renewed, and what ended while the store was away is told to it later.
+func TestLeases(t *testing.T) {
+	r := startRedis(t)
+	cfg := config(
+		limiter.Limit{Name: "flying", Concurrent: 2},
+		limiter.Limit{Name: "failed", Rate: 0.001, Burst: 3, OnStatus: []limiter.StatusRange{{From: 401, To: 401}}},
+	)
+	cfg.Store = patient(r)
+	one, two := connected(t, cfg), connected(t, cfg)
+	const set = "sallyport:flying:192.0.2.1|flying"
+	now := func() int64 { return time.Now().UnixMicro() }
+	r.cli("zadd", set, fmt.Sprint(now()-1), "a-gateway-that-died")
+	r.cli("zadd", set, fmt.Sprint(now()+60e6), "a-gateway-that-lives")
+	held, passed := begin(one, "192.0.2.1")
+	if !passed {
+		t.Fatal("a request in flight on a gateway that died counts for ever")
+	}
+	if _, passed := begin(two, "192.0.2.1"); passed {
+		t.Error("the leases of others do not count")
+	}
+
+	end := func() int64 {
+		for line := range strings.Lines(r.cli("zrange", set, "0", "-1", "withscores")) {
+			if v, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64); err == nil && v < now()+31e6 {
+				return v
+			}
+		}
+		t.Fatal("the lease is gone")
+		return 0
+	}
+	first := end()
+	if left := first - now(); left < 25e6 || left > 30e6 {
+		t.Errorf("the lease runs for %d µs, want nearly 30 s", left)
+	}
+	time.Sleep(2 * time.Millisecond)
+	if err := limiter.RenewNow(one); err != nil {
+		t.Fatal(err)
+	}
+	if again := end(); again <= first {
+		t.Errorf("renewed, the lease ends at %d, want after %d", again, first)
+	}
+
+	r.signal(syscall.SIGSTOP)
+	_ = ask(one, "192.0.2.9") // notices, within the timeout
+	eventually(t, "the pause is noticed", func() bool { return !one.Stats().Store.Up })
+	one.Settle(held, 401)
+	r.signal(syscall.SIGCONT)
+	eventually(t, "what ended meanwhile is given back", func() bool {
+		req, passed := begin(two, "192.0.2.1")
+		two.Settle(req, 401) // and charged: two more, and the three are spent
+		return passed
+	})
+	eventually(t, "and charged", func() bool {
+		for range 2 {
+			req, passed := begin(two, "192.0.2.1")
+			if two.Settle(req, 401); !passed {
+				return two.Check(from("192.0.2.1")).Limit.Name == "failed"
+			}
+		}
+		return false
+	})
 }
 
 // TestStoreTroubles stops, pauses, slows and restarts the server while load
@@ -349,11 +413,13 @@ func TestStoreTroubles(t *testing.T) {
 	t.Logf("%d passed in %.1f s, the longest decision took %v, %d changes", passed.Load(), took, time.Duration(worst.Load()), changes)
 }
 
-func (r *redisServer) cli(args ...string) {
+func (r *redisServer) cli(args ...string) string {
 	r.t.Helper()
-	if out, err := exec.Command("redis-cli", append([]string{"-p", fmt.Sprint(r.port)}, args...)...).CombinedOutput(); err != nil {
+	out, err := exec.Command("redis-cli", append([]string{"-p", fmt.Sprint(r.port)}, args...)...).CombinedOutput()
+	if err != nil {
 		r.t.Fatalf("redis-cli %v: %v %s", args, err, out)
 	}
+	return string(out)
 }
 
 // TestFailures says what each limit does while nobody answers.

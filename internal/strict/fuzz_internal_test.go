@@ -18,7 +18,7 @@ import (
 	"sallyport/internal/wire"
 )
 
-// corpus is the bytes of every wire case.
+// corpus is the bytes of every wire case in HTTP/1.
 func corpus(t testing.TB) [][]byte {
 	t.Helper()
 	cases, err := wire.All()
@@ -27,7 +27,9 @@ func corpus(t testing.TB) [][]byte {
 	}
 	var raws [][]byte
 	for _, c := range cases {
-		raws = append(raws, c.Raw)
+		if c.Protocol == wire.HTTP1 {
+			raws = append(raws, c.Raw)
+		}
 	}
 	return raws
 }

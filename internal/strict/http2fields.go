@@ -71,9 +71,8 @@ func (k *fieldBlock) add(f hpack.HeaderField) {
 // headers begins a field block.
 func (c *HTTP2Conn) headers(f frameHeader, payload []byte) error {
 	block, priority, ok := fragment(f, payload)
-	if !ok { // net/http ends the connection for it
-		c.passFrame(f)
-		return nil
+	if !ok {
+		return c.misfit()
 	}
 	c.took = 0
 	c.block.begin(f, priority)
@@ -132,6 +131,16 @@ func (c *HTTP2Conn) undecodable() error {
 	return io.EOF
 }
 
+// misfit makes net/http end the connection for a frame whose padding or
+// priority does not fit into it (RFC 9113 sections 6.1 and 6.2). By itself it
+// would end the stream only, though the field block is lost, or say nothing.
+func (c *HTTP2Conn) misfit() error {
+	c.store = frameHeader{kind: frameHeaders, flags: flagEndHeaders}.append(append(c.store[:0], c.out...)) // on stream 0
+	c.out = c.store
+	c.discard()
+	return io.EOF
+}
+
 // interrupted hands on a frame that stands where only a CONTINUATION of the
 // open block may (RFC 9113 section 6.10), for net/http to end the connection.
 func (c *HTTP2Conn) interrupted(f frameHeader) error {
@@ -150,11 +159,13 @@ func (c *HTTP2Conn) complete() error {
 		}
 	}
 	c.mu.Lock()
-	st, newest := c.streams[k.stream], c.highest
+	st, newest, late := c.streams[k.stream], c.highest, c.late.has(k.stream)
 	c.mu.Unlock()
 	switch {
 	case st != nil && !st.ended:
 		return c.trailers(st)
+	case late:
+		return c.spend(1, "trailers of streams that were reset")
 	case k.stream%2 == 0 || k.stream <= newest:
 		// Not a request and not its end: net/http says what it is.
 		c.store = appendOpening(append(c.store[:0], c.out...), k.stream, k.flags, k.priority[:], "GET", false)

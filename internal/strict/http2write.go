@@ -2,6 +2,7 @@ package strict
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -105,8 +106,19 @@ func (c *HTTP2Conn) wrote(f frameHeader, payload []byte) {
 // (MadeYouReset, CVE-2025-8671).
 func (c *HTTP2Conn) serverReset(id, code uint32) {
 	c.mu.Lock()
+	over := false
+	switch st := c.streams[id]; {
+	case c.late.has(id): // the answer to content that was under way, which earned one
+		over = !c.idle.spend(time.Now(), 2)
+	case code != codeNone:
+		over = !c.resets.spend(time.Now(), 1)
+		fallthrough
+	default:
+		if st != nil && !st.ended {
+			c.late.add(id)
+		}
+	}
 	delete(c.streams, id)
-	over := code != codeNone && !c.resets.spend(time.Now(), 1)
 	cut := c.cut
 	c.cut = c.cut || over
 	c.mu.Unlock()
@@ -115,6 +127,21 @@ func (c *HTTP2Conn) serverReset(id, code uint32) {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // the reader ends the connection
 	}
 }
+
+// lateStreams are the last streams that net/http reset while the client's side
+// was open. What of them was under way then comes nevertheless, and is dropped
+// (RFC 9113 section 5.1): net/http would end the connection for trailers.
+type lateStreams struct {
+	ids  [64]uint32
+	next int
+}
+
+func (l *lateStreams) add(id uint32) {
+	l.ids[l.next%len(l.ids)] = id
+	l.next++
+}
+
+func (l *lateStreams) has(id uint32) bool { return slices.Contains(l.ids[:], id) && id != 0 }
 
 // codeName is an error code in words (RFC 9113 section 7).
 func codeName(code uint32) string {

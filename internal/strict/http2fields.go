@@ -23,6 +23,7 @@ const (
 // see every block whole, or it understands none after it.
 type fieldBlock struct {
 	decoder             *hpack.Decoder
+	sizes               sizeWatch
 	maxBytes, maxFields int
 	open                bool
 	stream              uint32
@@ -47,7 +48,7 @@ func (k *fieldBlock) begin(f frameHeader, priority []byte) {
 	k.open, k.stream, k.flags = true, f.stream, f.flags
 	copy(k.priority[:], priority)
 	k.wire, k.fragments, k.empty, k.bytes = 0, 0, 0, 0
-	k.tooLarge, k.tooMany = false, false
+	k.tooLarge, k.tooMany, k.sizes = false, false, sizeWatch{}
 	k.list = &fieldList{}
 	k.list.fields = k.list.room[:0]
 	k.decoder.SetEmitEnabled(true)
@@ -105,14 +106,15 @@ func (c *HTTP2Conn) extend(f frameHeader, part []byte) error {
 		return c.cutOff(gate.HTTPH2Flood, "CONTINUATION frames")
 	}
 	_, err := k.decoder.Write(part)
+	broken := err != nil || k.sizes.late(part)
 	last := f.has(flagEndHeaders)
-	if last && err == nil {
-		err = k.decoder.Close()
+	if last && !broken {
+		broken = k.decoder.Close() != nil
 	}
 	c.took += time.Since(began)
 	c.raw.drop(frameHeaderLength + f.length)
 	switch {
-	case err != nil:
+	case broken:
 		return c.undecodable()
 	case !last:
 		return nil

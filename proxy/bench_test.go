@@ -2,11 +2,13 @@ package proxy_test
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"testing"
 
 	"sallyport/internal/testkit"
@@ -40,7 +42,7 @@ func BenchmarkHandler(b *testing.B) {
 		g := newRig(l.Addr().String())
 		g.stages.Recorders = nil
 		g.start(b)
-		drive(b, g.addr)
+		drive(b, g.addr, browserGet)
 	})
 	b.Run("ReverseProxy", func(b *testing.B) {
 		target := &url.URL{Scheme: "http", Host: l.Addr().String()}
@@ -56,13 +58,43 @@ func BenchmarkHandler(b *testing.B) {
 		srv := &http.Server{Handler: rp}
 		go func() { _ = srv.Serve(front) }()
 		b.Cleanup(func() { _ = srv.Close() })
-		drive(b, front.Addr().String())
+		drive(b, front.Addr().String(), browserGet)
 	})
+}
+
+// BenchmarkBody measures requests with a body, rules off: what fits into what
+// is read ahead, and what does not.
+func BenchmarkBody(b *testing.B) {
+	origin := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("Content-Type", "text/plain")
+		w.Header().Set("Content-Length", "4096")
+		_, _ = w.Write(make([]byte, 4096))
+	})}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	go func() { _ = origin.Serve(l) }()
+	b.Cleanup(func() { _ = origin.Close() })
+	for _, tc := range []struct {
+		name string
+		size int
+	}{{"200B", 200}, {"32KiB", 32 << 10}, {"1MiB", 1 << 20}} {
+		b.Run(tc.name, func(b *testing.B) {
+			g := newRig(l.Addr().String())
+			g.stages.Recorders = nil
+			g.start(b)
+			b.SetBytes(int64(tc.size))
+			drive(b, g.addr, fmt.Sprintf("POST /in HTTP/1.1\r\nHost: shop.example.org\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n%s",
+				tc.size, strings.Repeat("x", tc.size)))
+		})
+	}
 }
 
 // drive sends requests over kept connections, reading with as little work as
 // can be, so that what is measured is the proxy.
-func drive(b *testing.B, addr string) {
+func drive(b *testing.B, addr, request string) {
 	b.Helper()
 	b.ReportAllocs()
 	b.ResetTimer()
@@ -77,7 +109,7 @@ func drive(b *testing.B, addr string) {
 		defer c.Close()
 		br := bufio.NewReaderSize(c, 64<<10)
 		for pb.Next() {
-			if _, err := io.WriteString(c, browserGet); err != nil {
+			if _, err := io.WriteString(c, request); err != nil {
 				b.Error(err)
 				return
 			}

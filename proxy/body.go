@@ -230,13 +230,20 @@ func (b *clientBody) received() int64 {
 
 // An upload is the body on its way to backends. What the stages have left of
 // it can be sent once: as soon as an attempt has asked for a byte, no other
-// attempt can be made.
+// attempt can be made, unless the whole of it is held.
 type upload struct {
 	src     io.Reader
+	length  int64      // bytes; -1: not known
+	ahead   *beginning // nil: nothing was read ahead
+	whole   bool       // ahead is all of it
 	touched atomic.Bool
-	mu      sync.Mutex // held while a Read waits
+	mu      sync.Mutex // held while a Read waits; guards what follows
+	at      int        // up to where attempts have read it, unless it is whole
 	err     error
 }
+
+// spent reports whether the body cannot be sent again.
+func (u *upload) spent() bool { return !u.whole && u.touched.Load() }
 
 // attempt returns the body for one attempt.
 func (u *upload) attempt() *uploadAttempt { return &uploadAttempt{upload: u} }
@@ -254,20 +261,26 @@ func (u *upload) failure() *gate.VerdictError {
 // stages put in front of the body is theirs alone then. The caller has stopped
 // the client's body.
 func (u *upload) stop() {
+	if u.ahead != nil {
+		<-u.ahead.done
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.err == nil {
 		u.err = errBodyStopped
+	}
+	if u.ahead != nil {
+		u.ahead.free()
 	}
 }
 
 type uploadAttempt struct {
 	*upload
 	closed atomic.Bool
+	at     int // up to where it was read, if it is whole
 }
 
-// Read implements io.Reader. It runs on a goroutine of the transport, where a
-// panic of a stage that streams would end the process.
+// Read implements io.Reader. It runs on a goroutine of the transport.
 func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -278,15 +291,20 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 	if a.err != nil {
 		return 0, a.err
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			n, err = 0, &gate.VerdictError{Verdict: gate.Failure(gate.GatewayPanic, fmt.Errorf("panic in the request body: %v", p))}
-		}
-		if err != nil && err != io.EOF {
-			a.err = err
-		}
-	}()
-	return a.src.Read(p)
+	switch {
+	case a.ahead == nil:
+		n, err = readBody(a.src, p)
+	case a.whole:
+		n, err = a.ahead.read(p, a.at, true)
+		a.at += n
+	default:
+		n, err = a.ahead.read(p, a.upload.at, false)
+		a.upload.at += n
+	}
+	if err != nil && err != io.EOF {
+		a.err = err
+	}
+	return n, err
 }
 
 // Close implements io.Closer: the transport is done with the body. It does

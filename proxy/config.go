@@ -16,6 +16,8 @@ type Config struct {
 	// Waive holds http.waive. Each route carries its own set, which includes
 	// it; requests that no route takes are refused anyway.
 	Waive map[gate.Reason]bool
+	// Refuse holds http.refuse, likewise.
+	Refuse map[gate.Reason]bool
 	// Methods is http.methods, upper case.
 	Methods []string
 	// MaxBody is http.max_body in bytes, for routes that carry none of their

@@ -34,9 +34,6 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 	if !ok {
 		return gate.Refusal(gate.HTTPTargetByte, gate.Enforce, "it cannot be forwarded as it was judged")
 	}
-	if v.upload != nil && v.http1() {
-		_ = v.rw.control.EnableFullDuplex() // else net/http reads the rest of the body before it sends an early answer
-	}
 	p.budget.earn()
 	began := time.Now()
 	a, resp, fail := p.send(h, v, out)
@@ -194,8 +191,8 @@ func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	u := *template.URL
 	u.Scheme, u.Host = a.b.url.Scheme, a.b.url.Host
 	out.URL = &u
-	if a.v.upload != nil {
-		out.Body = a.v.upload.attempt()
+	if u := a.v.upload; u != nil && u.length != 0 {
+		out.Body = u.attempt()
 	}
 	resp, err := a.pool.transport.RoundTrip(out)
 	a.mu.Lock()
@@ -237,7 +234,7 @@ func (a *attempt) explain(err error) *failure {
 // body broke, or it went away. What the body says counts first, since net/http
 // takes every broken connection for a client that left.
 func (v *visit) clientFault() (gate.Verdict, bool) {
-	if v.upload != nil && v.upload.touched.Load() {
+	if v.upload != nil && v.upload.spent() {
 		gone := v.req.HTTP.Context().Err() != nil
 		v.body.stop()
 		if ve := v.upload.failure(); ve != nil {

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -166,8 +167,13 @@ func TestFraming(t *testing.T) {
 		{"a length stays a length", "POST / HTTP/1.1\nHost: a.example\nContent-Length: 5", "12345", "Content-Length: 5|12345"},
 		{"no body", "GET / HTTP/1.1\nHost: a.example", "", "|"},
 		{"an empty body of a POST", "POST / HTTP/1.1\nHost: a.example\nContent-Length: 0", "", "Content-Length: 0|"},
-		{"chunks are framed anew", "POST / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "2;x=y\r\n12\r\n3\r\n345\r\n0\r\nX-T: 1\r\n\r\n", "Transfer-Encoding: chunked|"},
-		{"a body where none is usual", "DELETE / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "1\r\n1\r\n0\r\n\r\n", "Transfer-Encoding: chunked|"},
+		{"chunks that are whole have a length", "POST / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "2;x=y\r\n12\r\n3\r\n345\r\n0\r\nX-T: 1\r\n\r\n", "Content-Length: 5|12345"},
+		{"chunks that hold nothing", "POST / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "0\r\n\r\n", "Content-Length: 0|"},
+		{"chunks that hold nothing where no body is usual", "DELETE / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "0\r\n\r\n", "|"},
+		{"more chunks than are held are framed anew", "POST / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked",
+			"2;x=y\r\n12\r\n11170\r\n" + strings.Repeat("x", 70000) + "\r\n0\r\nX-T: 1\r\n\r\n", "Transfer-Encoding: chunked|"},
+		{"what came in turns is framed anew", "POST / HTTP/1.1\nHost: a.example\nContent-Type: application/grpc\nTransfer-Encoding: chunked", "1\r\n1\r\n0\r\n\r\n", "Transfer-Encoding: chunked|"},
+		{"a body where none is usual", "DELETE / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "1\r\n1\r\n0\r\n\r\n", "Content-Length: 1|1"},
 	} {
 		t.Run(tc.rule, func(t *testing.T) {
 			b := saying(t, ok)
@@ -224,11 +230,13 @@ func TestBrokenBodies(t *testing.T) {
 		t.Run(tc.rule, func(t *testing.T) {
 			complete := make(chan bool, 1)
 			b := script(t, func(_ *backend, c net.Conn, br *bufio.Reader) {
+				var raw bytes.Buffer
+				br = bufio.NewReader(io.TeeReader(br, &raw))
 				r, err := http.ReadRequest(br)
 				if err == nil {
 					_, err = io.Copy(io.Discard, r.Body)
 				}
-				complete <- err == nil
+				complete <- err == nil || strings.HasSuffix(raw.String(), "0\r\n\r\n")
 			})
 			g := newRig(b.addr)
 			g.waf.request = func(req *gate.Request) gate.Verdict {
@@ -248,6 +256,22 @@ func TestBrokenBodies(t *testing.T) {
 			}
 		})
 	}
+	t.Run("within what is held, no backend hears of it", func(t *testing.T) {
+		b := saying(t, ok)
+		g := newRig(b.addr)
+		g.waf.request = func(req *gate.Request) gate.Verdict {
+			req.HTTP.Body = &failing{60000, &gate.VerdictError{Verdict: gate.Refusal(gate.HTTPChunkSize, gate.Enforce, "")}}
+			return gate.Passes(gate.StageWAF)
+		}
+		g.start(t)
+		if a := g.ask(t, "POST / HTTP/1.1\nHost: a.example\nTransfer-Encoding: chunked", "0\r\n\r\n"); a.status != 400 || !a.close {
+			t.Errorf("status %d, close %v", a.status, a.close)
+		}
+		if rec := g.records.last(t, 1); rec.Reason != gate.HTTPChunkSize || rec.Pool != nil {
+			t.Errorf("reason %s, pool %v", rec.Reason, rec.Pool)
+		}
+		b.none(t, "a body that breaks")
+	})
 	t.Run("a panic while it streams", func(t *testing.T) {
 		g := newRig(saying(t, ok).addr)
 		g.waf.request = func(req *gate.Request) gate.Verdict {
@@ -533,6 +557,55 @@ func TestClientGone(t *testing.T) {
 	}
 }
 
+// TestBothSidesInTurns: a client that goes on only when the backend has said
+// something is held up for a moment at most, and one that speaks gRPC is not.
+func TestBothSidesInTurns(t *testing.T) {
+	for _, kind := range []string{"application/grpc", "application/octet-stream"} {
+		t.Run(kind, func(t *testing.T) {
+			b := script(t, func(_ *backend, c net.Conn, br *bufio.Reader) {
+				r, err := http.ReadRequest(br)
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+				word := make([]byte, 5)
+				for {
+					if _, err := io.ReadFull(r.Body, word); err != nil {
+						break
+					}
+					_, _ = fmt.Fprintf(c, "5\r\n%s\r\n", word)
+				}
+				_, _ = io.WriteString(c, "0\r\n\r\n")
+			})
+			g := newRig(b.addr)
+			cl := h2(t, g)
+			words, say := io.Pipe()
+			go func() { _, _ = io.WriteString(say, "word0") }()
+			r, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+g.addr+"/", words)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Content-Type", kind)
+			resp, err := cl.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			heard := make([]byte, 5)
+			for i := range 3 {
+				if _, err := io.ReadFull(resp.Body, heard); err != nil || string(heard) != fmt.Sprintf("word%d", i) {
+					t.Fatalf("heard %q, %v", heard, err)
+				}
+				_, _ = fmt.Fprintf(say, "word%d", i+1)
+			}
+			_ = say.Close()
+			if rest, err := io.ReadAll(resp.Body); string(rest) != "word3" || err != nil {
+				t.Errorf("at the end %q, %v", rest, err)
+			}
+		})
+	}
+}
+
 // closing reads a whole request and closes the connection.
 func closing(b *backend, _ net.Conn, br *bufio.Reader) { b.take(br) }
 
@@ -550,7 +623,10 @@ func TestRetries(t *testing.T) {
 		{"sent and lost: an idempotent method", scripted(closing), "GET / HTTP/1.1\nHost: a.example", "", 200, 2},
 		{"sent and lost: DELETE without a body", scripted(closing), "DELETE / HTTP/1.1\nHost: a.example", "", 200, 2},
 		{"sent and lost: POST may have been acted upon", scripted(closing), "POST / HTTP/1.1\nHost: a.example\nContent-Length: 0", "", 502, 1},
-		{"sent and lost: the body is gone", scripted(closing), "PUT / HTTP/1.1\nHost: a.example\nContent-Length: 5", "12345", 502, 1},
+		{"sent and lost: PUT with a body that is held", scripted(closing), "PUT / HTTP/1.1\nHost: a.example\nContent-Length: 5", "12345", 200, 2},
+		{"sent and lost: PUT with as much as is held", scripted(closing), "PUT / HTTP/1.1\nHost: a.example\nContent-Length: 65535", strings.Repeat("x", 65535), 200, 2},
+		{"sent and lost: POST with a body that is held", scripted(closing), "POST / HTTP/1.1\nHost: a.example\nContent-Length: 5", "12345", 502, 1},
+		{"sent and lost: the body is gone", scripted(closing), "PUT / HTTP/1.1\nHost: a.example\nContent-Length: 65537", strings.Repeat("x", 65537), 502, 1},
 		{"the answer has begun", scripted(func(b *backend, c net.Conn, br *bufio.Reader) {
 			if b.take(br) {
 				_, _ = io.WriteString(c, "HTTP/1.1 2")

@@ -38,7 +38,7 @@ type Recorder interface {
 // Stages are the stations before the pool, in the order of the path, and
 // those who are told how it ended. None of the stages may be nil.
 type Stages struct {
-	Client, Geo, Limit Checker
+	Client, Ban, Geo, Limit Checker
 	WAF                Inspector
 	Recorders          []Recorder
 }
@@ -72,7 +72,7 @@ const defaultGrace = 10 * time.Second
 // New builds the routes and pools of a configuration and starts the health
 // checks, which Close ends.
 func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) {
-	if st.Client == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
+	if st.Client == nil || st.Ban == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
 		return nil, errors.New("a stage is missing")
 	}
 	h := &Handler{
@@ -147,11 +147,13 @@ func (h *Handler) serve(v *visit) gate.Verdict {
 	for _, stage := range [...]func(*visit) gate.Verdict{
 		h.head,    // is it unambiguous HTTP?
 		h.client,  // who is asking?
+		h.ban,     // is it kept out?
 		h.route,   // which site?
 		h.geo,     // from where?
 		h.limit,   // how often?
 		h.admit,   // may this be asked here at all?
 		h.inspect, // what do the rules say?
+		h.hold,    // is its body what it seems to be?
 		h.forward, // the pool, the rules about its answer, the mask, the client
 	} {
 		if verdict := v.note(stage(v)); !verdict.Passed() {
@@ -193,6 +195,12 @@ var (
 func (h *Handler) client(v *visit) gate.Verdict {
 	defer v.spent("client", time.Now())
 	return h.stages.Client.Check(v.req)
+}
+
+// ban refuses who was refused too often, before anything else is done for it.
+func (h *Handler) ban(v *visit) gate.Verdict {
+	defer v.spent("ban", time.Now())
+	return h.stages.Ban.Check(v.req)
 }
 
 // route finds the route and refuses nothing: a request that no route takes
@@ -243,13 +251,14 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 			return verdict
 		}
 	}
-	for i := range head.Hygiene {
-		r := &head.Hygiene[i]
-		if v.site.route.Waive[r.Reason] {
-			continue
-		}
-		if verdict := r.Verdict(h.hygiene); !v.goesOn(verdict) {
-			return verdict
+	for _, found := range [...][]gate.Rejection{head.Hygiene, head.Optional} {
+		for i := range found {
+			if v.site.route.Tolerates(found[i].Reason) {
+				continue
+			}
+			if verdict := found[i].Verdict(h.hygiene); !v.goesOn(verdict) {
+				return verdict
+			}
 		}
 	}
 	if v.body == nil {

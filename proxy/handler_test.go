@@ -260,7 +260,8 @@ func TestAdmit(t *testing.T) {
 	route := func(name string, hosts, paths, methods []string) proxy.RouteConfig {
 		return proxy.RouteConfig{Hosts: hosts, Paths: paths, Route: gate.Route{
 			Name: name, Pool: "app", Methods: methods, MaxBody: 10, MaskErrors: "uniform",
-			Waive: map[gate.Reason]bool{gate.HTTPPathNul: true},
+			Waive:  map[gate.Reason]bool{gate.HTTPPathNul: true},
+			Refuse: map[gate.Reason]bool{gate.HTTPPathSlash: true},
 		}}
 	}
 	setup := func(g *rig) {
@@ -274,6 +275,10 @@ func TestAdmit(t *testing.T) {
 				h.Hygiene = []gate.Rejection{{Reason: gate.HTTPPathPercent, Offset: -1}}
 			case "waived":
 				h.Hygiene = []gate.Rejection{{Reason: gate.HTTPPathNul, Offset: -1}}
+			case "asked for":
+				h.Optional = []gate.Rejection{{Reason: gate.HTTPQueryPercent, Offset: -1}, {Reason: gate.HTTPPathSlash, Offset: -1}}
+			case "optional":
+				h.Optional = []gate.Rejection{{Reason: gate.HTTPQueryPercent, Offset: -1}}
 			}
 		}
 		g.in.covers = func(host string) bool { return host == "shop.example.org" }
@@ -298,6 +303,9 @@ func TestAdmit(t *testing.T) {
 		{rule: "a method of nobody when observing", head: "BREW /shop HTTP/1.1\nHost: shop.example.org", status: 200, reason: gate.HTTPMethodNotAllowed, watch: true},
 		{rule: "suspicious", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: percent", status: 400, reason: gate.HTTPPathPercent},
 		{rule: "suspicious but waived", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: waived", status: 200},
+		{rule: "suspicious only to those who ask, and the route asks", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: asked for", status: 400, reason: gate.HTTPPathSlash},
+		{rule: "suspicious only to those who ask, and nobody asks", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: optional", status: 200},
+		{rule: "asked for when observing", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: asked for", status: 200, reason: gate.HTTPPathSlash, watch: true},
 		{rule: "suspicious when observing", head: "GET /shop HTTP/1.1\nHost: shop.example.org\nSuspicious: percent", status: 200, reason: gate.HTTPPathPercent, watch: true},
 		{rule: "a body that is as long as allowed", head: "PUT /put HTTP/1.1\nHost: shop.example.org\nContent-Length: 10", body: "0123456789", status: 200},
 		{rule: "a body that is declared too long", head: "PUT /put HTTP/1.1\nHost: shop.example.org\nContent-Length: 11", body: "0123456789a", status: 413, reason: gate.HTTPBodyTooLarge},

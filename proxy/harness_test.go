@@ -197,7 +197,7 @@ func newRig(backends ...string) *rig {
 			proxy.BackendConfig{Name: "app-" + string(rune('1'+i)), URL: &url.URL{Scheme: "http", Host: b}, Weight: 1})
 	}
 	g.stages = proxy.Stages{
-		Client: passing(gate.StageClient), Geo: passing(gate.StageGeo), Limit: passing(gate.StageLimit),
+		Client: passing(gate.StageClient), Ban: passing(gate.StageBan), Geo: passing(gate.StageGeo), Limit: passing(gate.StageLimit),
 		WAF: g.waf, Recorders: []proxy.Recorder{g.records},
 	}
 	return g

@@ -120,10 +120,8 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		Method: head.Method, URL: target, Host: head.Host, Header: forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
-	if v.body != nil && head.Length != 0 {
-		v.upload = &upload{src: v.req.HTTP.Body} // the rules may have put theirs in front of it
-		out.ContentLength = head.Length
-		if head.Length < 0 {
+	if v.upload != nil {
+		if out.ContentLength = v.upload.length; out.ContentLength < 0 {
 			out.TransferEncoding = []string{"chunked"}
 		}
 	}

@@ -77,8 +77,11 @@ func decide(rec *gate.Record, verdict gate.Verdict, trail []gate.Verdict) {
 	}
 	rec.Action, rec.Stage, rec.Reason, rec.Detail = named.Action.String(), named.Stage, named.Reason, named.Detail
 	if named.Offset >= 0 {
-		offset := named.Offset
+		offset, mark := named.Offset, named.Mark
 		rec.Offset, rec.Excerpt = &offset, named.Excerpt
+		if named.Excerpt != "" {
+			rec.Mark = &mark
+		}
 	}
 	if named.Limit != nil {
 		rec.Limit = &gate.RecordLimit{Name: named.Limit.Name, RetryAfter: seconds(named.Limit.RetryAfter)}

@@ -83,9 +83,10 @@ type failure struct {
 
 // retryable reports whether the request may be sent again. What was never
 // sent may, whatever it is; what was sent may have been acted upon, so only if
-// that makes no difference. The body is gone once a byte of it was asked for.
+// that makes no difference. A body that is not held is gone once a byte of it
+// was asked for.
 func (f *failure) retryable(method string, body *upload) bool {
-	if f.final || f.heard || body != nil && body.touched.Load() {
+	if f.final || f.heard || body != nil && body.spent() {
 		return false
 	}
 	return !f.sent || idempotent(method)

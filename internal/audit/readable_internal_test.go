@@ -145,6 +145,49 @@ func TestExcerpt(t *testing.T) {
 	}
 }
 
+// TestExcerptThatIsCut: what stands at a cut may belong to a name that is not
+// shown. The mark stays with its byte, or with what stands in for it.
+func TestExcerptThatIsCut(t *testing.T) {
+	e := newTestEncoder(nil, nil)
+	long := strings.Repeat("x", 40)
+	for _, tc := range []struct {
+		rule, excerpt string // with the refused byte in brackets
+		before        int    // bytes before the excerpt
+		want          string
+	}{
+		{"nothing is cut", "orse&q=1[\r]X", 0, "orse&q=1»\rX"},
+		{"the end of a password", "orrecthorse&q=1[\r]X", 9, "[]&q=1»\rX"},
+		{"the end of a card number", "1 1111 1111 1111[\r]X", 9, "[]»\rX"},
+		{"the end of a password with spaces, in JSON", `ct horse battery","a":[` + "\x01" + `]1}`, 3, `[]","a":»` + "\x01" + `1}`},
+		{"the end of a line of a head", "P/1.1\r\nHost: a.example\r\n[b]ad name: x", 12, "[]\r\nHost: a.example\r\n»bad name: x"},
+		{"a card number that is cut", "a[\r]=1&xx" + long + "&n=4111 1111 1111", 0, "a»\r=1&xx" + long + "&n=[]"},
+		{"a password that is cut", "a[\r]=1&xxx" + long + "&xx=correctho!!!", 0, "a»\r=1&xxx" + long + "&xx=[]"},
+		{"cuts at delimiters", "&q=1[\r]&xxxxxxxxxxxx" + long + "xxxxx\n", 9, "&q=1»\r&xxxxxxxxxxxx" + long + "xxxxx\n"},
+		{"no room for a delimiter", "[\r]" + long + long[:23], 0, "»\r[]"},
+		{"a secret before the mark", "x\r\nX-Api-Key: abcdefgh\r\n[ ]x", 0, "x\r\nX-Api-Key: []\r\n» x"},
+		{"the mark within a secret", "x\r\nX-Api-Key: abcd[\x00]efgh\r\nA: b", 0, "x\r\nX-Api-Key: »[]\r\nA: b"},
+		{"a secret behind the mark", "x[\n]X-Api-Key: abcd\r\nA: b", 0, "x»\nX-Api-Key: []\r\nA: b"},
+		{"the mark at the end", "5\r\nhel[]", 0, "5\r\nhel»"},
+		{"bytes that are not UTF-8", "GET /\xff\\[\xfe]b", 0, `GET /\xff\x5c»\xfeb`},
+		{"groups of a card number behind a bare colon", "0\r\nCard[ ]:4111 1111 1111 1111\r\n", 0, "0\r\nCard» :[]\r\n"},
+	} {
+		raw := strings.NewReplacer("[", "", "]", "").Replace(tc.excerpt)
+		mark := strings.IndexByte(tc.excerpt, '[')
+		offset := tc.before + mark
+		r := sample()
+		r.Excerpt, r.Mark, r.Offset = raw, &mark, &offset
+		out := e.redactor.record(&r)
+		if out.Mark == nil || *out.Mark > len(out.Excerpt) || mark != strings.IndexByte(tc.excerpt, '[') {
+			t.Fatalf("%s: the mark is %v", tc.rule, out.Mark)
+		}
+		got := out.Excerpt[:*out.Mark] + "»" + out.Excerpt[*out.Mark:]
+		got = strings.ReplaceAll(markerForm.ReplaceAllString(got, "[]"), "[redacted]", "[]")
+		if got != tc.want {
+			t.Errorf("%s: %q becomes %q, want %q", tc.rule, raw, got, tc.want)
+		}
+	}
+}
+
 // TestMarkersLineUp holds that a marker stands for a value, in every record and
 // encoding, and that it depends on the key.
 func TestMarkersLineUp(t *testing.T) {

@@ -82,6 +82,7 @@ type redactor struct {
 	rec      gate.Record
 	waf      gate.RecordWAF
 	tls      gate.RecordTLS
+	mark     int // where the mark of rec points to
 	headers  []gate.RecordField
 	matches  []gate.RecordMatch
 	observed []gate.RecordObserved
@@ -280,12 +281,16 @@ func (r *redactor) rewrite(t *text) {
 		}
 		r.seekIn(l)
 	case t.kind == excerpt:
+		r.edges(l)
 		r.seekRuns(l)
 		r.seekIn(l)
 	default:
 		r.seekIn(l)
 	}
 	out := r.replace(r.levels[0].text, r.spans[own:])
+	if t.kind == excerpt && r.rec.Mark != nil {
+		r.moveMark(r.spans[own:])
+	}
 	r.spans = r.spans[:own]
 	long := len(r.levels[0].text) < len(*t.p)
 	switch {
@@ -338,6 +343,47 @@ func (r *redactor) seekRuns(l *level) {
 	}
 }
 
+// wholeExcerpt is how long an excerpt is that may end before what it shows does.
+const wholeExcerpt = 64
+
+// edges hides the two ends of an excerpt where they are cuts. What stands there
+// may be the end of a secret whose name is not shown, or the beginning of one
+// that cannot be told by its shape so soon.
+func (r *redactor) edges(l *level) {
+	if r.rec.Mark == nil || r.rec.Offset == nil {
+		return
+	}
+	t, mark := l.text, min(r.mark, len(l.text))
+	if end := min(until(t, 0, "&;\"'<>\r\n"), mark); *r.rec.Offset > r.mark && end > 0 {
+		r.spans = append(r.spans, span{0, end, -1})
+	}
+	if len(t) >= wholeExcerpt {
+		from := min(mark+1, len(t))
+		from += bytes.LastIndexAny(t[from:], "&;\"'<>=:\r\n") + 1
+		if from < len(t) {
+			r.spans = append(r.spans, span{from, len(t), -1})
+		}
+	}
+}
+
+// moveMark moves the mark of the excerpt to where it stands when the spans,
+// sorted, have been replaced; a mark within one, to the beginning of what stands
+// in for it.
+func (r *redactor) moveMark(spans []span) {
+	old := r.mark
+	for i := 0; i < len(spans); {
+		var one span
+		if one, i = union(spans, i); one.from > old {
+			break
+		}
+		if old < one.to {
+			r.mark -= old - one.from
+			break
+		}
+		r.mark += len(r.marker(one.secret)) - (one.to - one.from)
+	}
+}
+
 // replace returns t with markers in place of the spans, of which overlapping
 // ones become one. The result is valid until the next call.
 func (r *redactor) replace(t []byte, spans []span) []byte {
@@ -348,18 +394,25 @@ func (r *redactor) replace(t []byte, spans []span) []byte {
 	r.out = r.out[:0]
 	at := 0
 	for i := 0; i < len(spans); {
-		one, size := spans[i], spans[i].to-spans[i].from
-		for i++; i < len(spans) && spans[i].from < one.to; i++ {
-			one.to = max(one.to, spans[i].to)
-			// The longest gives its marker.
-			if n := spans[i].to - spans[i].from; n > size {
-				one.secret, size = spans[i].secret, n
-			}
-		}
+		var one span
+		one, i = union(spans, i)
 		r.out = append(append(r.out, t[at:one.from]...), r.marker(one.secret)...)
 		at = one.to
 	}
 	return append(r.out, t[at:]...)
+}
+
+// union is the sorted span at i with those that overlap it, of which the
+// longest gives its marker, and the index of the next one.
+func union(spans []span, i int) (span, int) {
+	one, size := spans[i], spans[i].to-spans[i].from
+	for i++; i < len(spans) && spans[i].from < one.to; i++ {
+		one.to = max(one.to, spans[i].to)
+		if n := spans[i].to - spans[i].from; n > size {
+			one.secret, size = spans[i].secret, n
+		}
+	}
+	return one, i
 }
 
 // escape writes bytes that are not UTF-8 as text, throughout the record when
@@ -373,6 +426,13 @@ func (r *redactor) escape() {
 	}
 	if !r.rec.Escaped {
 		return
+	}
+	if r.rec.Mark != nil {
+		r.mark = min(r.mark, len(r.rec.Excerpt))
+		if r.mark < len(r.rec.Excerpt) {
+			r.mark = runeStart(r.rec.Excerpt, r.mark)
+		}
+		r.mark = len(escapeBytes(r.rec.Excerpt[:r.mark]))
 	}
 	for i := range r.texts {
 		*r.texts[i].p = escapeBytes(*r.texts[i].p)

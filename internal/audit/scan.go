@@ -81,6 +81,9 @@ func (r *redactor) assigned(l *level, i int, k kind) int {
 	default:
 		end = until(t, start, "&;\"'<> \t\r\n")
 	}
+	if n := card(t, start); n > end {
+		end = n // its groups may be apart
+	}
 	r.found(l, start, end, minNamed)
 	return end
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"sallyport/internal/gate"
 )
@@ -83,8 +84,35 @@ func (p *page) head(r *gate.Record) {
 		if r.Offset != nil {
 			at = fmt.Sprintf(" (byte %d)", *r.Offset)
 		}
-		p.row("near", paint(p.colour, reverse, Printable(r.Excerpt))+at)
+		p.row("near", p.near(r)+at)
+	} else if r.Offset != nil {
+		p.row("at", fmt.Sprintf("byte %d", *r.Offset))
 	}
+}
+
+// near writes the excerpt with the refused byte marked, or what stands in for
+// it, in reverse colours or between » and «.
+func (p *page) near(r *gate.Record) string {
+	s := r.Excerpt
+	if r.Mark == nil || *r.Mark < 0 || *r.Mark > len(s) {
+		return paint(p.colour, reverse, Printable(s))
+	}
+	from := *r.Mark
+	_, size := utf8.DecodeRuneInString(s[from:])
+	switch rest := s[from:]; {
+	case r.Escaped && strings.HasPrefix(rest, `\x`):
+		size = min(len(rest), len(`\xff`))
+	case strings.HasPrefix(rest, "[redacted"):
+		size = strings.IndexByte(rest+"]", ']') + 1
+	}
+	to := min(len(s), from+size)
+	marked := Printable(s[from:to])
+	if p.colour && to > from {
+		marked = reverse + marked + plain
+	} else {
+		marked = "»" + marked + "«"
+	}
+	return Printable(s[:from]) + marked + Printable(s[to:])
 }
 
 func (p *page) request(r *gate.Record) {

@@ -14,11 +14,11 @@ import (
 
 // shown is a record with something in every field.
 func shown() gate.Record {
-	offset := 17
+	offset, mark := 17, 4
 	return gate.Record{
 		V: 1, Time: time.Date(2026, 11, 23, 2, 10, 0, 123456000, time.UTC), ID: "019aaf00-0000-7000-8000-000000000001",
 		Action: "refuse", Stage: gate.StageWAF, Reason: gate.WAFInboundScore, Mode: gate.Enforce, Status: 403,
-		Detail: "a detail", Offset: &offset, Excerpt: "near\x00here",
+		Detail: "a detail", Offset: &offset, Excerpt: "near\x00here", Mark: &mark,
 		Gateway: gate.RecordGateway{Host: "edge-1", Version: "0.1.0", Generation: 3}, Listener: ":8443",
 		Client: gate.RecordClient{IP: "203.0.113.7", Peer: "10.0.0.5:40122", ChosenBy: "X-Forwarded-For", Country: "NL", ASN: 64500},
 		TLS:    &gate.RecordTLS{Version: "1.3", SNI: "shop.example.org"},
@@ -45,7 +45,7 @@ func TestShow(t *testing.T) {
 id        019aaf00-0000-7000-8000-000000000001
 time      2026-11-23 02:10:00.123456 UTC
 detail    a detail
-near      near\x00here (byte 17)
+near      near»\x00«here (byte 17)
 client    203.0.113.7 NL AS64500, named by X-Forwarded-For from 10.0.0.5:40122
 tls       1.3 shop.example.org
 listener  :8443
@@ -163,6 +163,37 @@ func TestPrintIsSafe(t *testing.T) {
 
 // FuzzShow renders whatever may stand in a log, and looks for what a terminal
 // would obey.
+func TestShowMarksTheRefusedByte(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		rule, excerpt string
+		mark          int
+		escaped       bool
+		want          string
+	}{
+		{"a byte", "ab c", 2, false, "near      ab» «c (byte 90)"},
+		{"the first one", "abc", 0, false, "near      »a«bc (byte 90)"},
+		{"a control", "a\rb", 1, false, `near      a»\x0d«b (byte 90)`},
+		{"one that was escaped", `a\xffb`, 1, true, `near      a»\xff«b (byte 90)`},
+		{"a character", "aéb", 1, false, "near      a»é«b (byte 90)"},
+		{"what stands in for a secret", "a: [redacted:01234567]\r", 3, false, `near      a: »[redacted:01234567]«\x0d (byte 90)`},
+		{"the end", "abc", 3, false, "near      abc»« (byte 90)"},
+		{"none, in an older record", "abc", -1, false, "near      abc (byte 90)"},
+		{"one out of range", "abc", 4, false, "near      abc (byte 90)"},
+		{"no excerpt", "", 0, false, "at        byte 90"},
+	} {
+		offset := 90
+		r := gate.Record{Action: "refuse", Offset: &offset, Excerpt: tc.excerpt, Escaped: tc.escaped}
+		if tc.mark >= 0 && tc.excerpt != "" {
+			r.Mark = &tc.mark
+		}
+		var out bytes.Buffer
+		if err := audit.Show(&out, &r, false); err != nil || !strings.Contains(out.String(), "\n"+tc.want+"\n") {
+			t.Errorf("%s: %v, %s, want a line %q", tc.rule, err, out.String(), tc.want)
+		}
+	}
+}
+
 func FuzzShow(f *testing.F) {
 	r := shown()
 	line, err := json.Marshal(r)

@@ -31,6 +31,10 @@ func (r *redactor) begin(in *gate.Record) {
 	r.add(&rec.Request.Protocol, label, maxShort)
 	r.add(&rec.Request.ClientID, label, maxShort)
 	r.add(&rec.Excerpt, excerpt, maxExcerpt)
+	if rec.Mark != nil {
+		r.mark = max(0, *rec.Mark)
+		rec.Mark = &r.mark
+	}
 	r.add(&rec.Detail, free, maxText)
 	if rec.TLS != nil {
 		r.tls = *rec.TLS

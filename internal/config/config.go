@@ -40,6 +40,7 @@ type Config struct {
 	Client  client.Config
 	Geo     geo.Config
 	Limiter limiter.Config
+	Bans    limiter.BanConfig
 	WAF     waf.Config
 	Proxy   proxy.Config
 	// MaskErrors is mask.errors, "uniform" (default) or "pass"; every route
@@ -101,6 +102,9 @@ func (c *Config) Observe() {
 	c.Proxy.Mode = gate.Watch
 	c.Proxy.Hygiene = gate.Watch
 	c.Limiter.Mode = gate.Watch
+	if c.Bans.Mode != gate.Off {
+		c.Bans.Mode = gate.Watch
+	}
 	if c.Geo.Mode != gate.Off {
 		c.Geo.Mode = gate.Watch
 	}

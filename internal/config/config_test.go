@@ -2,10 +2,13 @@ package config_test
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -154,5 +157,37 @@ func roundTrip(t *testing.T, c *config.Config) {
 			t.Fatal(err)
 		}
 		t.Errorf("what was printed loads to something else:\n%s\nand that prints:\n%s", out.Bytes(), second.Bytes())
+	}
+}
+
+// A block's own word counts more than the one around it, in both directions.
+func TestHygieneOfARoute(t *testing.T) {
+	c, ds := loadText(t, fixtures(t), `
+http: {waive: [http.header_underscore, http.path_nul], refuse: [http.path_slash, http.query_percent]}
+pools: {app: {backends: [{url: "http://10.0.0.11:8080"}]}}
+routes:
+  - {name: own, pool: app, hosts: [a.example], waive: [http.path_slash, http.path_dots], refuse: [http.path_nul, http.body_on_delete]}
+  - {name: none, pool: app}
+`)
+	if len(ds) > 0 {
+		t.Fatal(ds)
+	}
+	for i, want := range []string{
+		"header_underscore path_dots path_slash / body_on_delete path_nul query_percent",
+		"header_underscore path_nul / path_slash query_percent",
+	} {
+		rt := &c.Proxy.Routes[i].Route
+		got := fmt.Sprint(slices.Sorted(maps.Keys(rt.Waive))) + " / " + fmt.Sprint(slices.Sorted(maps.Keys(rt.Refuse)))
+		if got = strings.NewReplacer("http.", "", "[", "", "]", "").Replace(got); got != want {
+			t.Errorf("route %s lets pass / refuses %s, want %s", rt.Name, got, want)
+		}
+		for reason, tolerated := range map[gate.Reason]bool{
+			gate.HTTPPathSlash: i == 0, gate.HTTPPathNul: i == 1, gate.HTTPBodyOnDelete: i == 1,
+			gate.HTTPPathParameter: true, gate.HTTPPathOverlong: false, gate.HTTPHeaderUnderscore: true, gate.HTTPQueryPercent: false,
+		} {
+			if rt.Tolerates(reason) != tolerated {
+				t.Errorf("route %s: Tolerates(%s) = %t, want %t", rt.Name, reason, !tolerated, tolerated)
+			}
+		}
 	}
 }

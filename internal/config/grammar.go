@@ -71,6 +71,17 @@ func parseField(s string) (string, error) {
 // parseWaiver accepts a reason that may be let pass: only those of the hygiene
 // class are.
 func parseWaiver(s string) (gate.Reason, error) {
+	return parseHygiene(s, "%s cannot be waived: its class is %s")
+}
+
+// parseRefusal accepts a reason whose refusal may be asked for, likewise.
+func parseRefusal(s string) (gate.Reason, error) {
+	return parseHygiene(s, "%s cannot be asked for: its class is %s")
+}
+
+// parseHygiene accepts a reason of the hygiene class. What is said of another
+// one is given as a format for it and its class.
+func parseHygiene(s, other string) (gate.Reason, error) {
 	var open []string
 	for _, info := range gate.Reasons() {
 		if info.Class == gate.ClassHygiene {
@@ -82,7 +93,7 @@ func parseWaiver(s string) (gate.Reason, error) {
 		if info.Class == gate.ClassHygiene {
 			return info.Reason, nil
 		}
-		return "", &problem{fmt.Sprintf("%s cannot be waived: its class is %s", s, info.Class), "only hygiene reasons can: see docs/reasons.md"}
+		return "", &problem{fmt.Sprintf(other, s, info.Class), "only hygiene reasons can: see docs/reasons.md"}
 	}
 	hint := didYouMean(s, open)
 	if hint == "" {

@@ -79,9 +79,7 @@ func (r *reader) within(path string) bool {
 func (r *reader) http(o *object, c *Config) {
 	lim, p := &c.Server.Limits, &c.Proxy
 	set(o, "hygiene", &p.Hygiene, choice(gate.Enforce, gate.Watch))
-	var waived []gate.Reason
-	setList(o, "waive", &waived, parseWaiver)
-	p.Waive = reasonSet(waived)
+	p.Waive, p.Refuse = r.choices(o, nil, nil)
 	if setList(o, "methods", &p.Methods, parseMethod) && len(p.Methods) == 0 && !r.within("http.methods") {
 		r.fail("http.methods", "no method", "remove the key for the default")
 	}

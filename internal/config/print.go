@@ -38,6 +38,7 @@ func (c *Config) Print(w io.Writer) error {
 	p.geoRules(1, c.Geo.Global)
 	p.line(1, "exempt_paths: %s", texts(c.Geo.ExemptPaths, same))
 	p.limits(c)
+	p.bans(c.Bans)
 	p.line(0, "waf: {memory: %s}", writeSize(c.WAF.Memory))
 	p.line(0, "policies:")
 	for _, name := range policyNames(c) {
@@ -96,6 +97,7 @@ func (p *printer) http(c *Config) {
 	p.line(0, "http:")
 	p.line(1, "hygiene: %s", c.Proxy.Hygiene)
 	p.line(1, "waive: %s", reasons(c.Proxy.Waive))
+	p.line(1, "refuse: %s", reasons(c.Proxy.Refuse))
 	p.line(1, "methods: %s", texts(c.Proxy.Methods, same))
 	p.line(1, "max_target: %s", writeSize(int64(lim.MaxTarget)))
 	p.line(1, "max_header: %s", writeSize(int64(lim.MaxHeader)))
@@ -180,6 +182,7 @@ func (p *printer) route(rc proxy.RouteConfig, places map[string]geo.Rules) {
 		p.geoRules(3, g)
 	}
 	p.line(2, "waive: %s", reasons(rt.Waive))
+	p.line(2, "refuse: %s", reasons(rt.Refuse))
 	p.line(2, "max_body: %s", writeSize(rt.MaxBody))
 	p.line(2, "mask: {errors: %s}", rt.MaskErrors)
 }

@@ -48,9 +48,10 @@ func (r *reader) defaults() *Config {
 			IPv6Tiers:  map[int]int{64: 1, 56: 4, 48: 16},
 			MaxClients: 200000,
 		},
-		WAF: waf.Config{Memory: 512 * mib, Policies: map[string]waf.Policy{defaultPolicy: newPolicy()}},
+		Bans: defaultBans(),
+		WAF:  waf.Config{Memory: 512 * mib, Policies: map[string]waf.Policy{defaultPolicy: newPolicy()}},
 		Proxy: proxy.Config{
-			Mode: gate.Enforce, Hygiene: gate.Enforce, Waive: map[gate.Reason]bool{},
+			Mode: gate.Enforce, Hygiene: gate.Enforce, Waive: map[gate.Reason]bool{}, Refuse: map[gate.Reason]bool{},
 			Methods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
 			MaxBody: 100 * mib, BodyRate: 500, BodyGrace: 10 * time.Second,
 		},
@@ -86,6 +87,8 @@ func (r *reader) read(src []byte) *Config {
 	o.section("geo", func(o *object) { r.geo(o, c) })
 	r.limits(o, c)
 	o.section("limiter", func(o *object) { r.limiter(o, c) })
+	o.section("bans", func(o *object) { r.bans(o, c) })
+	c.Bans.MaxClients = c.Limiter.MaxClients
 	o.section("waf", func(o *object) { set(o, "memory", &c.WAF.Memory, size[int64](mib, 1<<40)) })
 	o.named("policies", func(o *object, name string) { c.WAF.Policies[name] = r.policy(o) })
 	o.named("pools", func(o *object, name string) { c.Proxy.Pools = append(c.Proxy.Pools, r.pool(o, name)) })
@@ -273,15 +276,4 @@ func (r *reader) unique(path, what, name string, n int, of func(int) string) {
 			return
 		}
 	}
-}
-
-// reasonSet joins lists of reasons.
-func reasonSet(lists ...[]gate.Reason) map[gate.Reason]bool {
-	out := map[gate.Reason]bool{}
-	for _, list := range lists {
-		for _, reason := range list {
-			out[reason] = true
-		}
-	}
-	return out
 }

@@ -50,12 +50,7 @@ func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
 			c.Geo.Routes[rt.Name] = g
 		}
 	})
-	var waived []gate.Reason
-	setList(o, "waive", &waived, parseWaiver)
-	rt.Waive = reasonSet(waived)
-	for reason := range c.Proxy.Waive {
-		rt.Waive[reason] = true
-	}
+	rt.Waive, rt.Refuse = r.choices(o, c.Proxy.Waive, c.Proxy.Refuse)
 	set(o, "max_body", &rt.MaxBody, size[int64](0, 1<<40))
 	if rt.MaxBody == 0 {
 		rt.MaxBody = c.Proxy.MaxBody

@@ -53,6 +53,13 @@ const (
 	HTTPPathOverlong       Reason = "http.path_overlong"
 	HTTPHeaderUnderscore   Reason = "http.header_underscore"
 	HTTPBodyUnexpected     Reason = "http.body_unexpected"
+	HTTPPathSlash          Reason = "http.path_slash"
+	HTTPPathParameter      Reason = "http.path_parameter"
+	HTTPPathEmptySegment   Reason = "http.path_empty_segment"
+	HTTPPathDoubleEncoding Reason = "http.path_double_encoding"
+	HTTPQueryPercent       Reason = "http.query_percent"
+	HTTPFieldUnderscore    Reason = "http.field_underscore"
+	HTTPBodyOnDelete       Reason = "http.body_on_delete"
 	HTTPTargetTooLong      Reason = "http.target_too_long"
 	HTTPHeadTooLarge       Reason = "http.head_too_large"
 	HTTPTooManyFields      Reason = "http.too_many_fields"
@@ -64,6 +71,7 @@ const (
 	HTTPTLSHandshake       Reason = "http.tls_handshake"
 	HTTPTooManyConnections Reason = "http.too_many_connections"
 	HTTPMethodNotAllowed   Reason = "http.method_not_allowed"
+	BanActive              Reason = "ban.active"
 	RouteUnknownHost       Reason = "route.unknown_host"
 	RouteUnknownPath       Reason = "route.unknown_path"
 	RouteSNIMismatch       Reason = "route.sni_mismatch"
@@ -106,7 +114,7 @@ const (
 	ClassFailure Class = iota // nothing else can be answered: nothing is there, or something broke
 	ClassFraming              // ambiguous or malformed HTTP: always refused, never waived, never observed
 	ClassSize                 // over a limit of size or time: always refused, the limit can be raised
-	ClassHygiene              // well framed but suspicious: refused unless observed or waived
+	ClassHygiene              // well framed but suspicious: refused unless observed or waived, or only when asked for
 	ClassPolicy               // what a stage was told to refuse: refused unless observed
 )
 
@@ -145,6 +153,18 @@ type ReasonInfo struct {
 func (r Reason) Stage() Stage {
 	stage, _, _ := strings.Cut(string(r), ".")
 	return Stage(stage)
+}
+
+// Optional reports whether the reason is one of the hygiene class that is let
+// pass unless the configuration asks for its refusal: applications that are in
+// order send such requests too.
+func (r Reason) Optional() bool {
+	switch r {
+	case HTTPPathSlash, HTTPPathParameter, HTTPPathEmptySegment, HTTPPathDoubleEncoding,
+		HTTPQueryPercent, HTTPFieldUnderscore, HTTPBodyOnDelete:
+		return true
+	}
+	return false
 }
 
 // Info returns what is known about the reason. An undeclared reason is a
@@ -294,6 +314,27 @@ var reasons = []ReasonInfo{
 	{HTTPBodyUnexpected, ClassHygiene, 400, true, "a body on GET or HEAD", "RFC 9110 section 9.3.1",
 		"A backend that ignores the body reads it as the next request.",
 		"Use POST, or waive the reason for the route."},
+	{HTTPPathSlash, ClassHygiene, 400, true, "%2F in the path", "RFC 3986 section 2.2",
+		"A backend that decodes it before it splits the path sees another tree than the routes and rules did.",
+		"Send a plain slash; do not refuse the reason where names with slashes are encoded, as for npm, GitLab and Matrix."},
+	{HTTPPathParameter, ClassHygiene, 400, true, "a semicolon in the path", "RFC 3986 section 3.3",
+		"Servlet containers cut parameters off each segment before they match it, so that /admin;x reaches what /admin guards.",
+		"Send no path parameters; do not refuse the reason where session ids or matrix parameters stand in the path."},
+	{HTTPPathEmptySegment, ClassHygiene, 400, true, "two slashes in a row in the path", "RFC 3986 section 3.3",
+		"Servers that merge slashes open another path than those that do not, past rules that are written for one of them.",
+		"Send one slash; do not refuse the reason where whole URLs are put into the path."},
+	{HTTPPathDoubleEncoding, ClassHygiene, 400, true, "a percent sign that is encoded itself and begins another encoding in the path", "RFC 3986 section 2.4",
+		"A backend that decodes twice sees slashes and dots that the rules have not seen.",
+		"Encode once."},
+	{HTTPQueryPercent, ClassHygiene, 400, true, "a percent sign in the query without two hex digits", "RFC 3986 section 2.1",
+		"Decoders keep, drop or misread it, or give up the whole query, so the rules judge other values than the backend uses.",
+		"Encode the percent sign as %25."},
+	{HTTPFieldUnderscore, ClassHygiene, 400, true, "a field name with an underscore", "RFC 3875 section 4.1.18",
+		"CGI-style servers take it for the field with dashes, which two fields can then be.",
+		"Send the name with dashes."},
+	{HTTPBodyOnDelete, ClassHygiene, 400, true, "a body on DELETE", "RFC 9110 section 9.3.5",
+		"A backend that ignores the body reads it as the next request.",
+		"Use POST; do not refuse the reason where the interface is made so, as for Elasticsearch."},
 	{HTTPTargetTooLong, ClassSize, 414, true, "the target is longer than http.max_target", "RFC 9110 section 15.5.15",
 		"Unbounded reads cost memory.",
 		"Raise http.max_target."},
@@ -327,6 +368,9 @@ var reasons = []ReasonInfo{
 	{HTTPMethodNotAllowed, ClassPolicy, 405, false, "the method is neither in http.methods nor in the methods of the route", "RFC 9110 section 15.5.6",
 		"Methods that the application does not expect are a way around its checks.",
 		"Add the method to http.methods or to the route."},
+	{BanActive, ClassPolicy, 429, true, "the client is banned for a while", "RFC 6585 section 4",
+		"Scanners and guessers that go on after every refusal.",
+		"Wait, or end the ban with sallyport bans remove; the detail names the refusals that led to it."},
 	{RouteUnknownHost, ClassFailure, 421, false, "no route takes the host", "RFC 9110 section 15.5.20",
 		"Requests by address or by a foreign name are scans or DNS rebinding.",
 		"Add the host to a route."},

@@ -60,6 +60,9 @@ func TestReasonsAreAClosedSet(t *testing.T) {
 		if info.Title == "" || info.Remedy == "" {
 			t.Errorf("%s does not say what it is and what to do", info.Reason)
 		}
+		if info.Reason.Optional() && info.Class != gate.ClassHygiene {
+			t.Errorf("%s is off unless asked for, and its class is %s", info.Reason, info.Class)
+		}
 		if info.Class == gate.ClassFraming && (!info.Close && !strings.HasPrefix(string(info.Reason), "http.h2_") || info.Source == "") {
 			t.Errorf("%s is framing: it must close the connection and name its section", info.Reason)
 		}
@@ -130,7 +133,7 @@ func reasonsDocument() string {
 		"holds it to the source.\n\n" +
 		"**framing**: broken or ambiguous HTTP; always refused, in observe mode too, and never waived. **size**: over a limit of\n" +
 		"size or time; always refused, and the limit can be raised. **hygiene**: well framed but suspicious; observed with\n" +
-		"`http.hygiene: observe`, let pass with `waive`. **policy**: what a stage was told to refuse; observed in observe mode.\n" +
+		"`http.hygiene: observe`, let pass with `waive`. **hygiene, off**: likewise, and let pass unless `refuse` names it. **policy**: what a stage was told to refuse; observed in observe mode.\n" +
 		"**failure**: there is nothing else to answer.\n")
 	stage := gate.Stage("")
 	for _, r := range gate.Reasons() {
@@ -138,7 +141,11 @@ func reasonsDocument() string {
 			stage = s
 			fmt.Fprintf(&b, "\n## %s\n", stage)
 		}
-		fmt.Fprintf(&b, "\n### `%s`\n\n%s (%s, %d", r.Reason, strings.ToUpper(r.Title[:1])+r.Title[1:], r.Class, r.Status)
+		class := r.Class.String()
+		if r.Reason.Optional() {
+			class += ", off"
+		}
+		fmt.Fprintf(&b, "\n### `%s`\n\n%s (%s, %d", r.Reason, strings.ToUpper(r.Title[:1])+r.Title[1:], class, r.Status)
 		if r.Close {
 			b.WriteString(", closes the connection")
 		}

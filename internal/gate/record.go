@@ -22,6 +22,7 @@ type Record struct {
 	Detail   string        `json:"detail,omitempty"`
 	Offset   *int          `json:"offset,omitempty"`
 	Excerpt  string        `json:"excerpt,omitempty"`
+	Mark     *int          `json:"mark,omitempty"` // where in Excerpt the byte at Offset stands; nil without an excerpt
 	Gateway  RecordGateway `json:"gateway"`
 	Listener string        `json:"listener"`
 

@@ -44,6 +44,9 @@ type Head struct {
 	// Hygiene lists what is well-framed but suspicious; whether it is refused
 	// depends on the configuration and the route.
 	Hygiene []Rejection
+	// Optional lists findings of the reasons that are let pass unless the
+	// configuration asks for their refusal, each reason once.
+	Optional []Rejection
 	// Bytes is the size of the head on the wire.
 	Bytes int
 	// Took is how long reading and judging it took, waiting not included.
@@ -69,13 +72,15 @@ type Rejection struct {
 	Offset int
 	// Excerpt holds the bytes around it, at most 64. Raw client data.
 	Excerpt string
-	Detail  string
+	// Mark is where in Excerpt the byte at Offset stands.
+	Mark   int
+	Detail string
 }
 
 // Verdict is the refusal that the rejection amounts to under a mode.
 func (r *Rejection) Verdict(under Mode) Verdict {
 	v := Refusal(r.Reason, under, r.Detail)
-	v.Offset, v.Excerpt = r.Offset, r.Excerpt
+	v.Offset, v.Excerpt, v.Mark = r.Offset, r.Excerpt, r.Mark
 	return v
 }
 
@@ -99,13 +104,22 @@ type Route struct {
 	// names methods also matches only those and the globally allowed ones.
 	Methods []string
 	// Waive holds the hygiene reasons that are let pass, the global ones
-	// included.
+	// included but for those that the route refuses.
 	Waive map[Reason]bool
+	// Refuse holds the hygiene reasons that are asked for, the global ones
+	// included but for those that the route waives.
+	Refuse map[Reason]bool
 	// MaxBody is the largest request body in bytes; never 0 in a running
 	// gateway.
 	MaxBody int64
 	// MaskErrors is "uniform" (5xx bodies are replaced by ours) or "pass".
 	MaskErrors string
+}
+
+// Tolerates reports whether the route lets pass what is found for a hygiene
+// reason.
+func (r *Route) Tolerates(reason Reason) bool {
+	return r.Waive[reason] || reason.Optional() && !r.Refuse[reason]
 }
 
 // A Request is one request on its way through the stages. It belongs to the

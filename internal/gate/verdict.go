@@ -79,11 +79,12 @@ type Verdict struct {
 	Location string
 	// Limit tells which budget decided; nil outside the limit stage.
 	Limit *LimitHit
-	// Offset and Excerpt tell where in the head or body a refused byte stood
-	// and what stood around it. Offset is -1 where there is no such place. The
+	// Offset, Excerpt and Mark tell where in the head or body a refused byte
+	// stood, what stood around it, and where in that it stands. Offset is -1 where there is no such place. The
 	// excerpt is raw client data: it is redacted and escaped before any writer.
 	Offset  int
 	Excerpt string
+	Mark    int
 	// Detail is one line for the operator's record. It never reaches a client.
 	Detail string
 	// Err is the internal failure that led here, for the operational log. A

@@ -28,6 +28,7 @@ import (
 type edge struct {
 	*server.Server
 	gateway *gateway.Gateway
+	backend *httptest.Server
 	dir     string
 	file    string
 	address string
@@ -74,7 +75,7 @@ func open(tb testing.TB, backend http.Handler, text string, files ...string) *ed
 	be.Config.DisableGeneralOptionsHandler = true // OPTIONS * is for the handler to see
 	be.Start()
 	tb.Cleanup(be.Close)
-	e := &edge{dir: tb.TempDir()}
+	e := &edge{backend: be, dir: tb.TempDir()}
 	for i := 0; i < len(files); i += 2 {
 		if err := os.WriteFile(filepath.Join(e.dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
 			tb.Fatal(err)
@@ -180,8 +181,12 @@ func (e *edge) answers() bool {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
 		return false
 	}
-	_, err = http.ReadResponse(bufio.NewReader(c), nil)
-	return err == nil
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && resp.StatusCode == http.StatusOK
 }
 
 // exchange writes bytes and reads one answer.

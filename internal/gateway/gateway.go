@@ -46,6 +46,7 @@ type Gateway struct {
 	build   sync.Mutex // one generation is built at a time
 	audit   atomic.Pointer[audit.Log]
 	limiter atomic.Pointer[limiter.Limiter]
+	bans    bans
 	current atomic.Pointer[Generation]
 	reloads reloads
 }
@@ -91,13 +92,14 @@ func (g *Gateway) Reopen() error {
 	return nil
 }
 
-// Close writes out what the audit log still holds. It comes after the last
+// Close writes out who is banned, and what the audit log still holds. It comes after the last
 // generation was closed.
 func (g *Gateway) Close() error {
+	err := g.bans.close()
 	if log := g.audit.Swap(nil); log != nil {
-		return log.Close()
+		err = errors.Join(err, log.Close())
 	}
-	return nil
+	return err
 }
 
 // Build makes the next generation, whole or not at all. Nothing that is running
@@ -158,6 +160,7 @@ func (g *Gateway) activate(next *Generation) {
 	g.reloads.lastGood.Store(time.Now().Unix())
 	g.current.Store(next)
 	g.limiter.Store(next.limiter)
+	g.bans.use(next.bans, banFile(next.cfg), g.opt.Log)
 	if old := g.audit.Swap(next.audit); old != nil && old != next.audit {
 		if err := old.Close(); err != nil {
 			g.opt.Log.Error("the old audit log was not closed cleanly", zap.Error(err))

@@ -27,6 +27,7 @@ type Generation struct {
 	client  *client.Resolver
 	geo     *geo.Filter
 	limiter *limiter.Limiter
+	bans    *limiter.Bans
 	waf     *waf.Engine
 	audit   *audit.Log
 	handler *proxy.Handler
@@ -44,6 +45,9 @@ func (g *Generation) open() (err error) {
 		return err
 	}
 	g.limiter = limiter.New(cfg.Limiter, g.gateway.limiter.Load())
+	if g.bans, err = g.gateway.openBans(cfg, g.client.TrustedPeer); err != nil {
+		return err
+	}
 	if g.waf, err = waf.New(cfg.WAF, log.Named("waf")); err != nil {
 		return err
 	}
@@ -55,6 +59,7 @@ func (g *Generation) open() (err error) {
 	}
 	g.handler, err = proxy.New(cfg.Proxy, proxy.Stages{
 		Client:    g.client,
+		Ban:       g.bans,
 		Geo:       g.geo,
 		Limit:     g.limiter,
 		WAF:       inspector{g.waf},

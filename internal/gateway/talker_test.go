@@ -81,6 +81,9 @@ func (k *talker) await(what string, satisfies func(http2.Frame) bool) http2.Fram
 		if err != nil {
 			k.t.Fatalf("waiting for %s: %v", what, err)
 		}
+		if p, ok := f.(*http2.PingFrame); ok && !p.IsAck() {
+			k.must(k.WritePing(true, p.Data)) // is the client still there?
+		}
 		if satisfies(f) {
 			return f
 		}

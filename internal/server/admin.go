@@ -144,6 +144,13 @@ func (a *admin) serve() {
 		}
 		return []any{}
 	}))
+	mux.HandleFunc("GET /bans", a.reads(func() any {
+		if run := a.server.current.Load(); run != nil {
+			return run.Bans()
+		}
+		return []any{}
+	}))
+	mux.HandleFunc("POST /bans", a.changes(a.bans))
 	if a.server.opt.Metrics != nil {
 		mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 			if a.settings.Load().MetricsOpen || a.mayRead(w, r) {

@@ -156,3 +156,56 @@ func TestAdminTokenThatOthersCanRead(t *testing.T) {
 		t.Errorf("Start = %v, want a refusal that tells the remedy", err)
 	}
 }
+
+func TestAdminBans(t *testing.T) {
+	_, cfg := adminServer(t, nil)
+	c, err := server.NewAdminClient(cfg.Admin.Address, cfg.Admin.TokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []string
+	if err := c.Get(t.Context(), "/bans", &list); err != nil || len(list) != 0 {
+		t.Fatalf("nobody is banned yet: %v, %v", list, err)
+	}
+	type m = map[string]any
+	for _, tc := range []struct {
+		rule string
+		body any
+		want string // of the error; empty: none
+	}{
+		{"neither", m{}, "either add or remove"},
+		{"both", m{"add": m{"client": "192.0.2.1"}, "remove": m{"client": "192.0.2.1"}}, "either add or remove"},
+		{"no address", m{"add": m{"for": "1h"}}, "write an IP address"},
+		{"what is no address", m{"add": m{"client": "example.org"}}, "203.0.113.7"},
+		{"a key that is not known", m{"add": m{"client": "192.0.2.1", "until": "tomorrow"}}, "until"},
+		{"no time", m{"add": m{"client": "192.0.2.1", "for": "soon"}}, "write a time"},
+		{"too long a time", m{"add": m{"client": "192.0.2.1", "for": "2161h"}}, "write a time"},
+		{"too long a reason", m{"add": m{"client": "192.0.2.1", "reason": strings.Repeat("x", 201)}}, "reason"},
+		{"who is never banned", m{"add": m{"client": "10.0.0.1"}}, "never banned"},
+		{"who is not banned", m{"remove": m{"client": "192.0.2.1"}}, "not banned"},
+		{"a ban", m{"add": m{"client": "192.0.2.1", "for": "90m", "reason": "scans"}}, ""},
+	} {
+		var answer any
+		err := c.Post(t.Context(), "/bans", tc.body, &answer)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %v, want %q", tc.rule, err, tc.want)
+		}
+	}
+	if err := c.Get(t.Context(), "/bans", &list); err != nil || len(list) != 1 || list[0] != "192.0.2.1 1h30m0s scans" {
+		t.Errorf("list %q, %v", list, err)
+	}
+	var answer any
+	if err := c.Post(t.Context(), "/bans", m{"remove": m{"client": "192.0.2.1"}}, &answer); err != nil {
+		t.Error(err)
+	}
+	without, err := server.NewAdminClient(cfg.Admin.Address, filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := without.Post(t.Context(), "/bans", m{"add": m{"client": "192.0.2.1"}}, &answer); err == nil || !strings.Contains(err.Error(), "token") {
+		t.Errorf("without a token: %v", err)
+	}
+	if _, err := server.NewAdminClient("", ""); err == nil {
+		t.Error("there is no endpoint to ask")
+	}
+}

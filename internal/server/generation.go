@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Generation is one configuration at work. It is built whole, serves, and is
@@ -20,6 +21,11 @@ type Generation interface {
 	// JSON.
 	Status() any
 	Pools() any
+	// Bans lists who is kept out; Ban and Unban change it by hand. The error of
+	// both is for the operator who asked. All are encoded as JSON.
+	Bans() any
+	Ban(client netip.Addr, length time.Duration, reason string) (any, error)
+	Unban(client netip.Addr) error
 	// Activate is called once, when the generation starts to serve. It cannot
 	// fail.
 	Activate()

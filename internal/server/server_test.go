@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -33,6 +34,7 @@ type generation struct {
 	trusted netip.Prefix
 	active  atomic.Bool
 	closed  atomic.Bool
+	banned  []string
 }
 
 func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler(w, r) }
@@ -40,8 +42,23 @@ func (g *generation) Server() server.Config                            { return 
 func (g *generation) TrustedPeer(a netip.Addr) bool                    { return g.trusted.Contains(a) }
 func (g *generation) Status() any                                      { return map[string]uint64{"number": g.number} }
 func (g *generation) Pools() any                                       { return []string{"app"} }
-func (g *generation) Activate()                                        { g.active.Store(true) }
-func (g *generation) Close() error                                     { g.closed.Store(true); return nil }
+func (g *generation) Bans() any                                        { return g.banned }
+func (g *generation) Ban(a netip.Addr, d time.Duration, why string) (any, error) {
+	if a == netip.MustParseAddr("10.0.0.1") {
+		return nil, errors.New("never banned")
+	}
+	g.banned = append(g.banned, fmt.Sprintf("%s %s %s", a, d, why))
+	return g.banned, nil
+}
+func (g *generation) Unban(a netip.Addr) error {
+	if len(g.banned) == 0 {
+		return errors.New("not banned")
+	}
+	g.banned = nil
+	return nil
+}
+func (g *generation) Activate()    { g.active.Store(true) }
+func (g *generation) Close() error { g.closed.Store(true); return nil }
 
 // house is a server under test, with the generations that it was given.
 type house struct {

@@ -124,7 +124,15 @@ func (c *Conn) cut(err error) error {
 	if isTimeout(err) {
 		return err
 	}
-	v := gate.Refusal(gate.HTTPBodyCut, gate.Enforce, "the connection ended inside the body")
+	f := flaw{gate.HTTPBodyCut, 0, "the connection ended inside the body"}
+	before, rest := c.declared-c.left, []byte(nil)
+	if c.mode == readingChunks {
+		before, rest = c.decoder.offset, c.raw.bytes()
+		f.at = len(rest)
+	}
+	r := rejection(f, rest)
+	r.Offset += int(before)
+	v := r.Verdict(gate.Enforce)
 	if !errors.Is(err, io.EOF) {
 		v.Err = err
 	}

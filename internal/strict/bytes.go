@@ -9,6 +9,7 @@ const (
 	targetByte                   // of a request target
 	hexByte                      // HEXDIG
 	scoreByte                    // the underscore
+	oddByte                      // of a target: what may mean something else in it than it seems to
 )
 
 // classes holds the classes of every byte.
@@ -29,6 +30,7 @@ var classes = func() (t [256]uint8) {
 	mark(targetByte, alnum+"-._~:/?[]@!$&'()*+,;=%"+"^`{|}")
 	mark(hexByte, "0123456789ABCDEFabcdef")
 	mark(scoreByte, "_")
+	mark(oddByte, "%;")
 	return t
 }()
 
@@ -126,6 +128,12 @@ func members(list string, f func(string) bool) bool {
 
 // excerpt cuts out the bytes around an offset, at most 64 of them.
 func excerpt(b []byte, at int) string {
-	from := max(0, min(at, len(b))-24)
-	return string(b[from:min(len(b), from+64)])
+	from, to := around(len(b), at)
+	return string(b[from:to])
+}
+
+// around returns what an excerpt of size bytes shows of those around one.
+func around(size, at int) (from, to int) {
+	from = max(0, min(at, size)-24)
+	return from, min(size, from+64)
 }

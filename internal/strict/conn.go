@@ -66,14 +66,15 @@ type Conn struct {
 	mu   sync.Mutex // guards what follows; not held while the socket is read
 	wake sync.Cond  // on mu: a deadline, the mode or the end has changed
 
-	mode    mode
-	raw     buffer
-	out     []byte // canonical bytes that are still to be handed on
-	store   []byte // what out is cut from
-	scanner scanner
-	decoder decoder
-	left    int64 // bytes that are still to come of a body with a length
-	queue   []pending
+	mode     mode
+	raw      buffer
+	out      []byte // canonical bytes that are still to be handed on
+	store    []byte // what out is cut from
+	scanner  scanner
+	decoder  decoder
+	left     int64 // bytes that are still to come of a body with a length
+	declared int64 // how many that were
+	queue    []pending
 
 	took    time.Duration // spent on the head that is being read
 	opened  time.Time
@@ -327,7 +328,7 @@ func (c *Conn) handOn(h *gate.Head) {
 	case h.Upgrade:
 		c.mode, c.answered, c.early = upgrading, false, false
 	case h.Length > 0:
-		c.mode, c.left = readingLength, h.Length
+		c.mode, c.left, c.declared = readingLength, h.Length, h.Length
 	case h.Length < 0:
 		c.mode, c.decoder = readingChunks, decoder{lim: c.lim}
 	default:

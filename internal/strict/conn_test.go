@@ -121,7 +121,7 @@ func TestHeadDeadlines(t *testing.T) {
 							t.Error("the context of a request that is served was cancelled")
 						}
 					}
-					respond(w, r, head)
+					respond(w, r, head, nil)
 				})
 				start := time.Now()
 				c, stop := servePipe(t, h, strict.Limits{}, l.hooks())

@@ -21,15 +21,13 @@ import (
 // corpus is the bytes of every wire case in HTTP/1.
 func corpus(t testing.TB) [][]byte {
 	t.Helper()
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var raws [][]byte
 	for _, c := range cases {
-		if c.Protocol == wire.HTTP1 {
-			raws = append(raws, c.Raw)
-		}
+		raws = append(raws, c.Raw)
 	}
 	return raws
 }
@@ -284,15 +282,16 @@ func readPure(raw []byte) []string {
 		case h.Length > 0:
 			body = raw[:min(h.Length, int64(len(raw)))]
 			if raw = raw[len(body):]; int64(len(body)) < h.Length {
-				broken = fmt.Sprintf("broken %s at -1", gate.HTTPBodyCut)
+				broken = fmt.Sprintf("broken %s at %d", gate.HTTPBodyCut, len(body))
 			}
 		case h.Length < 0:
 			data, read, bad, done := decodeInPieces(raw, 0)
+			size := len(raw)
 			body, raw = data, raw[read:]
 			if bad.reason != "" {
 				broken = fmt.Sprintf("broken %s at %d", bad.reason, bad.at)
 			} else if !done {
-				broken = fmt.Sprintf("broken %s at -1", gate.HTTPBodyCut)
+				broken = fmt.Sprintf("broken %s at %d", gate.HTTPBodyCut, size)
 			}
 		}
 		seen = append(seen, fmt.Sprintf("%s %s %s %q %d %q", h.Method, h.Target, h.Host, h.Fields, h.Bytes, body))

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -265,4 +266,104 @@ func (c *loopConn2) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// TestHTTP2SlowContent shows that the time of a head is not the time of
+// content: the first piece begins late, behind half of its frame's header.
+func TestHTTP2SlowContent(t *testing.T) {
+	t.Parallel()
+	lim := strict.Limits{HeaderTimeout: 200 * time.Millisecond}
+	addr := serve2(t, http.HandlerFunc(told), lim, strict.Hooks{Cut: func(r gate.Reason, err error) {
+		t.Errorf("the connection was cut: %s, %v", r, err)
+	}})
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	l := newLoopConn2()
+	_ = l.enc.WriteField(hpack.HeaderField{Name: ":method", Value: "POST"})
+	_ = l.enc.WriteField(hpack.HeaderField{Name: ":scheme", Value: "http"})
+	_ = l.enc.WriteField(hpack.HeaderField{Name: ":authority", Value: "a.example"})
+	_ = l.enc.WriteField(hpack.HeaderField{Name: ":path", Value: "/slow"})
+	_ = l.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: l.block.Bytes(), EndHeaders: true})
+	head := l.out.Len()
+	_ = l.framer.WriteData(1, true, []byte("hello"))
+	raw := l.out.Bytes()
+	for _, piece := range [][]byte{raw[:head+4], raw[head+4 : head+10], raw[head+10:]} {
+		if _, err := c.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		if len(piece) != head+4 {
+			time.Sleep(2 * lim.HeaderTimeout)
+		}
+	}
+	fr := http2.NewFramer(nil, c)
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, ok := f.(*http2.DataFrame); ok {
+			if string(d.Data()) != "hello" {
+				t.Errorf("answered %q", d.Data())
+			}
+			return
+		}
+	}
+}
+
+// TestHTTP2HeadTimeout shows that a frame, or a field block, has to end in time.
+func TestHTTP2HeadTimeout(t *testing.T) {
+	t.Parallel()
+	for rule, more := range map[string]string{
+		"part of a frame's header":      "\x00\x00\x05",
+		"part of a PING":                "\x00\x00\x08\x06\x00\x00\x00\x00\x00half",
+		"part of a field block":         "\x00\x00\x03\x01\x00\x00\x00\x00\x01\x82\x86\x84",
+		"a field block, piece by piece": "",
+	} {
+		cut := make(chan gate.Reason, 2)
+		addr := serve2(t, http.HandlerFunc(told), strict.Limits{HeaderTimeout: 300 * time.Millisecond}, strict.Hooks{Cut: func(r gate.Reason, _ error) { cut <- r }})
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		l := newLoopConn2()
+		if _, err := c.Write(append(l.out.Bytes(), more...)); err != nil {
+			t.Fatal(err)
+		}
+		if more == "" {
+			go func() {
+				_, err := io.WriteString(c, "\x00\x00\x03\x01\x00\x00\x00\x00\x01\x82\x86\x84")
+				for err == nil {
+					time.Sleep(50 * time.Millisecond)
+					_, err = io.WriteString(c, "\x00\x00\x01\x09\x00\x00\x00\x00\x01\x82")
+				}
+			}()
+		}
+		select {
+		case r := <-cut:
+			if r != gate.HTTPHeadTimeout {
+				t.Errorf("%s: cut for %s", rule, r)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: not cut", rule)
+		}
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		var last http2.ErrCode
+		for fr := http2.NewFramer(nil, c); ; {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				break
+			}
+			if g, ok := f.(*http2.GoAwayFrame); ok {
+				last = g.ErrCode
+			}
+		}
+		if last != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("%s: the client was told %v", rule, last)
+		}
+	}
 }

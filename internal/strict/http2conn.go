@@ -45,6 +45,7 @@ type HTTP2Conn struct {
 	begun time.Time
 	took  time.Duration // spent on the field list that is being read
 	block fieldBlock
+	spans []span   // scratch of judging
 	held  *opening // a request of which it is not known yet whether it has a body
 	err   error    // what every further Read returns
 
@@ -175,6 +176,9 @@ func (c *HTTP2Conn) ending(err error) error {
 // passOn hands on what is not looked at, directly from the socket if it can.
 func (c *HTTP2Conn) passOn(p []byte) (int, error) {
 	p = p[:min(len(p), c.pass)]
+	if c.raw.len() == 0 {
+		c.deadline(time.Time{}) // how slow content may be is the handler's to say
+	}
 	if c.raw.len() > 0 || len(p) < smallBuffer {
 		for c.raw.len() == 0 {
 			if err := c.more(); err != nil {

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2/hpack"
@@ -31,16 +32,9 @@ type fieldBlock struct {
 	priority            [priorityLen]byte
 	wire                int // bytes of the block so far
 	fragments, empty    int
-	list                *fieldList
-	bytes               int // of the fields so far
+	sent                []gate.Field // as decoded, pseudo-fields included; scratch
+	bytes               int          // of the fields so far
 	tooLarge, tooMany   bool
-}
-
-// A fieldList is a field list with room for the head that will be made of it.
-type fieldList struct {
-	head   gate.Head
-	fields []gate.Field // pseudo-fields included, as sent
-	room   [26]gate.Field
 }
 
 // begin makes ready for the next block.
@@ -49,8 +43,8 @@ func (k *fieldBlock) begin(f frameHeader, priority []byte) {
 	copy(k.priority[:], priority)
 	k.wire, k.fragments, k.empty, k.bytes = 0, 0, 0, 0
 	k.tooLarge, k.tooMany, k.sizes = false, false, sizeWatch{}
-	k.list = &fieldList{}
-	k.list.fields = k.list.room[:0]
+	clear(k.sent)
+	k.sent = k.sent[:0]
 	k.decoder.SetEmitEnabled(true)
 }
 
@@ -60,10 +54,10 @@ func (k *fieldBlock) add(f hpack.HeaderField) {
 	switch {
 	case k.bytes > k.maxBytes:
 		k.tooLarge = true
-	case len(k.list.fields) == k.maxFields:
+	case len(k.sent) == k.maxFields:
 		k.tooMany = true
 	default:
-		k.list.fields = append(k.list.fields, gate.Field{Name: f.Name, Value: f.Value})
+		k.sent = append(k.sent, gate.Field{Name: f.Name, Value: f.Value})
 		return
 	}
 	k.decoder.SetEmitEnabled(false)
@@ -174,7 +168,7 @@ func (c *HTTP2Conn) complete() error {
 		c.out = c.store
 		return nil
 	}
-	o := &opening{stream: k.stream, flags: k.flags, ended: k.flags&flagEndStream != 0, list: k.list, took: c.took}
+	o := &opening{stream: k.stream, flags: k.flags, ended: k.flags&flagEndStream != 0, sent: k.sent, took: c.took}
 	copy(o.priority[:], k.priority[:])
 	o.bytes, o.tooLarge, o.tooMany = k.bytes, k.tooLarge, k.tooMany
 	if c.held != nil { // numbers only rise
@@ -183,7 +177,7 @@ func (c *HTTP2Conn) complete() error {
 		}
 	}
 	if !o.ended && o.bodiless() {
-		o.since = time.Now()
+		o.since, o.sent = time.Now(), slices.Clone(k.sent)
 		c.held = o
 		return nil
 	}
@@ -196,7 +190,7 @@ type opening struct {
 	flags             byte
 	priority          [priorityLen]byte
 	ended             bool // no content comes
-	list              *fieldList
+	sent              []gate.Field
 	bytes             int
 	tooLarge, tooMany bool
 	since             time.Time // when it came, for one that is held
@@ -210,8 +204,8 @@ type opening struct {
 // bodiless reports whether a request is not expected to have content, by its
 // method or by its own word.
 func (o *opening) bodiless() bool {
-	for i := range o.list.fields {
-		switch f := &o.list.fields[i]; f.Name {
+	for i := range o.sent {
+		switch f := &o.sent[i]; f.Name {
 		case ":method":
 			if f.Value == "GET" || f.Value == "HEAD" {
 				return true
@@ -233,7 +227,7 @@ func (c *HTTP2Conn) release() error {
 // begin judges a request and hands it on, or what stands for it.
 func (c *HTTP2Conn) begin(o *opening) error {
 	began := time.Now()
-	h := judgeHTTP2(o, c.lim)
+	h := judgeHTTP2(o, c.lim, &c.spans)
 	h.Took = o.took + time.Since(began)
 	st := &http2Stream{head: h, method: h.Method, declared: o.declared, ended: o.flags&flagEndStream != 0, bodiless: o.ended}
 	if h.Rejection != nil {

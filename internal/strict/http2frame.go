@@ -41,10 +41,12 @@ const (
 
 // The error codes that are written or looked for (RFC 9113 section 7).
 const (
-	codeNone    = 0x0
-	codeCalm    = 0xb // ENHANCE_YOUR_CALM
-	priorityLen = 5
+	codeNone     = 0x0
+	codeInternal = 0x2
+	codeCalm     = 0xb // ENHANCE_YOUR_CALM
 )
+
+const priorityLen = 5 // bytes of what a HEADERS frame says of priority
 
 func (f frameHeader) has(flag byte) bool { return f.flags&flag != 0 }
 

@@ -7,14 +7,24 @@ import (
 	"sallyport/internal/gate"
 )
 
+// A fieldList is a head with room for its fields, and for one finding that
+// nobody may ask for.
+type fieldList struct {
+	head     gate.Head
+	fields   [23]gate.Field
+	optional [1]gate.Rejection
+}
+
 // judgeHTTP2 makes the head of a field list as it was sent, and asks of it what
 // RFC 9113 section 8 requires and, since the backend gets it in HTTP/1.1, what
-// RFC 9112 does.
-func judgeHTTP2(o *opening, lim Limits) *gate.Head {
-	h := &o.list.head
-	h.Proto, h.Bytes = "HTTP/2.0", o.bytes
-	l := listing{head: h, lim: lim}
-	f := l.take(o.list.fields)
+// RFC 9112 does. Offsets count in the list written out as lines of "name:
+// value". What spans holds is scratch.
+func judgeHTTP2(o *opening, lim Limits, spans *[]span) *gate.Head {
+	m := &fieldList{}
+	h := &m.head
+	h.Proto, h.Bytes, h.Optional = "HTTP/2.0", o.bytes, m.optional[:0]
+	l := listing{head: h, lim: lim, fields: m.fields[:0], spans: (*spans)[:0]}
+	f := l.take(o.sent)
 	switch {
 	case o.tooLarge:
 		f = flaw{gate.HTTPHeadTooLarge, -1, "the field list is larger than the limit"}
@@ -23,28 +33,44 @@ func judgeHTTP2(o *opening, lim Limits) *gate.Head {
 	case f.reason == "":
 		f = l.judge(o)
 	}
+	*spans = l.spans
 	if f.reason != "" {
-		h.Rejection = &gate.Rejection{Reason: f.reason, Offset: -1, Detail: f.detail, Excerpt: l.excerpt(f)}
+		h.Rejection = rejection(f, written(o.sent))
 	}
-	for i := range h.Hygiene {
-		if s := &h.Hygiene[i]; s.Offset >= 0 {
-			s.Excerpt, s.Offset = excerpt([]byte(h.Received), s.Offset), -1
-		}
+	if len(h.Hygiene)+len(h.Optional) > 0 {
+		text := string(written(o.sent))
+		show(h.Hygiene, text)
+		show(h.Optional, text)
 	}
 	return h
+}
+
+// written is a field list as lines.
+func written(list []gate.Field) []byte {
+	var b []byte
+	for i := range list {
+		b = append(append(b, list[i].Name...), ": "...)
+		b = append(append(b, list[i].Value...), "\r\n"...)
+	}
+	return b
 }
 
 // A listing is a field list that is taken apart.
 type listing struct {
 	head      *gate.Head
 	lim       Limits
+	fields    []gate.Field
+	spans     []span // where each of fields stands
 	authority string
 	scheme    string
 	seen      uint8 // which pseudo-fields came
-	host      int   // index of the host field in the list, plus one
-	crumbs    int   // cookie fields
-	scores    bool
-	field     *gate.Field // that the flaw is about; nil: the target, or nothing
+	path      int   // where the value of :path stands
+	// authorityAt is where the line of :authority begins.
+	authorityAt int
+	hosts       int // host fields
+	crumbs      []string
+	cookie      int // index of the first of them in fields
+	scores      bool
 }
 
 // The pseudo-fields of a request (RFC 9113 section 8.3.1).
@@ -58,50 +84,52 @@ const (
 // take reads the pseudo-fields, judges each field by itself, and leaves the
 // head's fields as an HTTP/1.1 request would have them: Host first, then the
 // others in their order, cookie crumbs joined (RFC 9113 section 8.2.3).
-func (l *listing) take(list []gate.Field) flaw {
+func (l *listing) take(sent []gate.Field) flaw {
 	first := flaw{}
-	note := func(i int, f flaw) {
-		if first.reason == "" && f.reason != "" {
-			first, l.field = f, &gate.Field{Name: list[i].Name, Value: list[i].Value}
+	at, regular := 0, false
+	for i := range sent {
+		f := &sent[i]
+		var found flaw
+		switch {
+		case !regular && strings.HasPrefix(f.Name, ":"):
+			found = l.pseudo(f, at)
+		default:
+			if regular = true; i == 0 || strings.HasPrefix(sent[i-1].Name, ":") {
+				l.host()
+			}
+			found = l.regular(f, at)
 		}
+		if first.reason == "" && found.reason != "" {
+			found.at += at
+			first = found
+		}
+		at += len(f.Name) + len(": ") + len(f.Value) + len("\r\n")
 	}
-	n := 0
-	for n < len(list) && strings.HasPrefix(list[n].Name, ":") {
-		note(n, l.pseudo(&list[n]))
-		n++
+	if !regular {
+		l.host()
 	}
-	for i := n; i < len(list); i++ {
-		note(i, l.regular(i, &list[i]))
+	if len(l.crumbs) > 1 {
+		l.fields[l.cookie].Value = strings.Join(l.crumbs, "; ")
 	}
 	h := l.head
-	h.Target = h.Received
+	h.Target, h.Fields = h.Received, l.fields
 	if first.reason == "" {
 		first = l.required()
 	}
-	if first.reason == "" && l.host > 0 && l.seen&pseudoAuthority != 0 && !sameHost(list[l.host-1].Value, l.authority, l.scheme) {
-		note(l.host-1, flaw{gate.HTTPHostMismatch, -1, "host names another host than :authority"})
-	}
-	fields := list[n:]
-	switch {
-	case l.seen&pseudoAuthority != 0:
-		if l.host > 0 && first.reason == "" {
-			fields = slices.Delete(fields, l.host-1-n, l.host-n)
-		}
-		if n > 0 {
-			fields = list[n-1 : n+len(fields)]
-			fields[0] = gate.Field{Name: "Host", Value: l.authority}
-		}
-	case l.host > 0:
-		host := fields[l.host-1-n]
-		copy(fields[1:l.host-n], fields[:l.host-1-n])
-		fields[0] = host
-	}
-	h.Fields = l.joinCrumbs(fields)
 	return first
 }
 
-// pseudo judges one pseudo-field. What it can read it keeps, for the record.
-func (l *listing) pseudo(f *gate.Field) flaw {
+// host puts what :authority says in the place of Host.
+func (l *listing) host() {
+	if l.seen&pseudoAuthority != 0 && len(l.fields) == 0 {
+		l.fields = append(l.fields, gate.Field{Name: "Host", Value: l.authority})
+		l.spans = append(l.spans, span{name: l.authorityAt})
+	}
+}
+
+// pseudo judges one pseudo-field, which stands at a place. What it can read it
+// keeps, for the record.
+func (l *listing) pseudo(f *gate.Field, at int) flaw {
 	var which uint8
 	switch f.Name {
 	case ":method":
@@ -109,62 +137,83 @@ func (l *listing) pseudo(f *gate.Field) flaw {
 	case ":scheme":
 		which, l.scheme = pseudoScheme, f.Value
 	case ":authority":
-		which, l.authority, l.head.Host = pseudoAuthority, f.Value, f.Value
+		which, l.authority, l.head.Host, l.authorityAt = pseudoAuthority, f.Value, f.Value, at
 	case ":path":
-		which, l.head.Received = pseudoPath, f.Value
+		which, l.head.Received, l.path = pseudoPath, f.Value, at+len(":path: ")
 	default:
-		return flaw{gate.HTTPH2Pseudo, -1, "a pseudo-field that requests do not have"}
+		return flaw{gate.HTTPH2Pseudo, 0, "a pseudo-field that requests do not have"}
 	}
 	if l.seen&which != 0 {
-		return flaw{gate.HTTPH2Pseudo, -1, "the pseudo-field stands twice"}
+		return flaw{gate.HTTPH2Pseudo, 0, "the pseudo-field stands twice"}
 	}
 	l.seen |= which
 	return flaw{}
 }
 
-// regular judges one field by itself (RFC 9113 section 8.2).
-func (l *listing) regular(i int, f *gate.Field) flaw {
+// regular keeps one field, and judges it by itself (RFC 9113 section 8.2).
+func (l *listing) regular(f *gate.Field, at int) flaw {
+	bad := l.form(f)
+	switch f.Name {
+	case "host":
+		if l.hosts++; l.hosts > 1 {
+			return flaw{gate.HTTPHostDuplicate, 0, "the field stands twice"}
+		}
+		if l.seen&pseudoAuthority != 0 {
+			if bad.reason == "" && !sameHost(f.Value, l.authority, l.scheme) {
+				bad = flaw{gate.HTTPHostMismatch, 0, "host names another host than :authority"}
+			}
+			return bad
+		}
+		l.head.Host = f.Value
+		l.fields = slices.Insert(l.fields, 0, *f)
+		l.spans = slices.Insert(l.spans, 0, span{name: at})
+		l.cookie++
+		return bad
+	case "cookie":
+		if l.crumbs = append(l.crumbs, f.Value); len(l.crumbs) > 1 {
+			return bad
+		}
+		l.cookie = len(l.fields)
+	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "http2-settings":
+		bad = flaw{gate.HTTPH2Field, 0, f.Name + " belongs to HTTP/1"}
+	case "te":
+		if f.Value != "trailers" {
+			bad = flaw{gate.HTTPH2Field, 0, "te other than trailers"}
+		}
+	}
+	l.fields = append(l.fields, *f)
+	l.spans = append(l.spans, span{name: at})
+	return bad
+}
+
+// form judges the bytes of a field.
+func (l *listing) form(f *gate.Field) flaw {
 	var seen uint8
-	for j := 0; j < len(f.Name); j++ {
-		c := f.Name[j]
+	for i := 0; i < len(f.Name); i++ {
+		c := f.Name[i]
 		switch {
-		case j == 0 && c == ':':
-			return flaw{gate.HTTPH2Pseudo, -1, "a pseudo-field behind a regular field"}
+		case i == 0 && c == ':':
+			return flaw{gate.HTTPH2Pseudo, 0, "a pseudo-field behind a regular field"}
 		case !is(c, tokenByte):
-			return flaw{gate.HTTPFieldName, -1, "a byte that no field name may hold"}
+			return flaw{gate.HTTPFieldName, i, "a byte that no field name may hold"}
 		case 'A' <= c && c <= 'Z':
-			return flaw{gate.HTTPH2Field, -1, "an upper-case letter in a field name"}
+			return flaw{gate.HTTPH2Field, i, "an upper-case letter in a field name"}
 		}
 		seen |= classes[c]
 	}
 	l.scores = l.scores || seen&scoreByte != 0
+	value := len(f.Name) + len(": ")
 	switch v := f.Value; {
 	case f.Name == "":
-		return flaw{gate.HTTPFieldName, -1, "an empty field name"}
+		return flaw{gate.HTTPFieldName, 0, "an empty field name"}
 	case len(f.Name) > maxName:
-		return flaw{gate.HTTPHeadTooLarge, -1, "a field name longer than 256 bytes"}
+		return flaw{gate.HTTPHeadTooLarge, 0, "a field name longer than 256 bytes"}
 	case badValueByte(v) >= 0:
-		return flaw{gate.HTTPFieldValue, badValueByte(v), "a control in a field value"}
-	case v != "" && (isBWS(v[0]) || isBWS(v[len(v)-1])):
-		return flaw{gate.HTTPH2Field, -1, "white space around a field value"}
-	}
-	switch f.Name {
-	case "host":
-		if l.host != 0 {
-			return flaw{gate.HTTPHostDuplicate, -1, "the field stands twice"}
-		}
-		l.host = i + 1
-		if l.seen&pseudoAuthority == 0 {
-			l.head.Host = f.Value
-		}
-	case "cookie":
-		l.crumbs++
-	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade", "http2-settings":
-		return flaw{gate.HTTPH2Field, -1, f.Name + " belongs to HTTP/1"}
-	case "te":
-		if f.Value != "trailers" {
-			return flaw{gate.HTTPH2Field, -1, "te other than trailers"}
-		}
+		return flaw{gate.HTTPFieldValue, value + badValueByte(v), "a control in a field value"}
+	case v != "" && isBWS(v[0]):
+		return flaw{gate.HTTPH2Field, value, "white space before a field value"}
+	case v != "" && isBWS(v[len(v)-1]):
+		return flaw{gate.HTTPH2Field, value + len(v) - 1, "white space behind a field value"}
 	}
 	return flaw{}
 }
@@ -187,26 +236,6 @@ func (l *listing) required() flaw {
 	return flaw{}
 }
 
-// joinCrumbs makes one Cookie field of several, where the first stood.
-func (l *listing) joinCrumbs(fields []gate.Field) []gate.Field {
-	if l.crumbs < 2 {
-		return fields
-	}
-	crumbs := make([]string, 0, l.crumbs)
-	first, kept := -1, fields[:0]
-	for _, f := range fields {
-		if f.Name == "cookie" {
-			if crumbs = append(crumbs, f.Value); len(crumbs) > 1 {
-				continue
-			}
-			first = len(kept)
-		}
-		kept = append(kept, f)
-	}
-	kept[first].Value = strings.Join(crumbs, "; ")
-	return kept
-}
-
 // judge asks of the whole list what HTTP/1 asks of a head.
 func (l *listing) judge(o *opening) flaw {
 	h := l.head
@@ -223,13 +252,13 @@ func (l *listing) judge(o *opening) flaw {
 	case len(h.Fields) > l.lim.MaxFields:
 		return flaw{gate.HTTPTooManyFields, -1, "more fields than the limit"}
 	case h.Received != "" && h.Received[0] != '/' && h.Received != "*":
-		return flaw{gate.HTTPTargetForm, 0, ":path is neither a path nor \"*\""}
+		return flaw{gate.HTTPTargetForm, l.path, ":path is neither a path nor \"*\""}
 	}
 	if !o.ended {
 		h.Length = -1
 	}
-	j := judgement{head: h, scores: l.scores}
-	if f := j.judge(0); f.reason != "" {
+	j := judgement{head: h, spans: l.spans, scores: l.scores}
+	if f := j.judge(l.path); f.reason != "" {
 		return f
 	}
 	o.declared, o.expects = -1, j.expect != 0
@@ -245,19 +274,6 @@ func (l *listing) judge(o *opening) flaw {
 	return flaw{}
 }
 
-// excerpt is what was found fault with: the field, or the target around the
-// place.
-func (l *listing) excerpt(f flaw) string {
-	switch {
-	case l.field != nil:
-		line := l.field.Name + ": " + l.field.Value
-		return excerpt([]byte(line), max(0, len(l.field.Name)+len(": ")+f.at))
-	case f.at >= 0:
-		return excerpt([]byte(l.head.Received), f.at)
-	}
-	return ""
-}
-
 // judgeTrailers returns why a trailer section is refused, if it is.
 func judgeTrailers(k *fieldBlock, lim Limits) (gate.Reason, string) {
 	switch {
@@ -265,16 +281,16 @@ func judgeTrailers(k *fieldBlock, lim Limits) (gate.Reason, string) {
 		return gate.HTTPTrailer, "a trailer section that does not end the stream"
 	case k.tooLarge:
 		return gate.HTTPHeadTooLarge, "a trailer section larger than the limit"
-	case k.tooMany || len(k.list.fields) > lim.MaxFields:
+	case k.tooMany || len(k.sent) > lim.MaxFields:
 		return gate.HTTPTooManyFields, "more trailer fields than the limit"
 	}
-	l := listing{head: &k.list.head}
-	for i := range k.list.fields {
-		f := &k.list.fields[i]
+	l := listing{}
+	for i := range k.sent {
+		f := &k.sent[i]
 		if strings.HasPrefix(f.Name, ":") {
 			return gate.HTTPTrailer, "a pseudo-field in a trailer section"
 		}
-		if bad := l.regular(i, f); bad.reason != "" {
+		if bad := l.form(f); bad.reason != "" {
 			return gate.HTTPTrailer, bad.detail
 		}
 		if forbiddenTrailer(f.Name) {

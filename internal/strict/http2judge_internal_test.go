@@ -32,8 +32,8 @@ func judged(list []gate.Field, ended bool) *gate.Head {
 		size += len(f.Name) + len(f.Value) + len(": \r\n")
 	}
 	lim := Limits{}.orDefault()
-	o := &opening{ended: ended, list: &fieldList{fields: slices.Clone(list)}, bytes: size, tooLarge: size > lim.MaxHeader, tooMany: len(list) > lim.MaxFields+pseudoFields}
-	return judgeHTTP2(o, lim)
+	o := &opening{ended: ended, sent: list, bytes: size, tooLarge: size > lim.MaxHeader, tooMany: len(list) > lim.MaxFields+pseudoFields}
+	return judgeHTTP2(o, lim, new([]span))
 }
 
 func TestJudgeHTTP2(t *testing.T) {
@@ -170,18 +170,51 @@ func TestFieldsOfHTTP2(t *testing.T) {
 
 func TestExcerptsOfHTTP2(t *testing.T) {
 	t.Parallel()
+	const lines = ":method: GET\r\n:scheme: https\r\n:authority: a.example\r\n:path: /a?b=c\r\n"
 	for _, tc := range []struct {
 		rule string
 		list []gate.Field
-		want string
+		at   string // what stands from the offset on, as far as the excerpt shows it
+		from int
 	}{
-		{"a field", get("x", "a\r\ny: b"), "x: a\r\ny: b"},
-		{"the bytes around a control", get("x", strings.Repeat("-", 100)+"\x00"+strings.Repeat("+", 100)), strings.Repeat("-", 24) + "\x00" + strings.Repeat("+", 39)},
-		{"the target around the place", request("GET", "a", "/"+strings.Repeat("a", 100)+"#"), strings.Repeat("a", 24) + "#"},
-		{"nothing where something is missing", sent(":method", "GET"), ""},
+		{"a control in a value", get("x", "a\r\ny: b"), "\r\ny: b\r\n", len(lines) + len("x: a")},
+		{"an upper-case letter", get("x-Up", "1"), "Up: 1\r\n", len(lines) + len("x-")},
+		{"a field that belongs to HTTP/1", get("x", "1", "upgrade", "h2c", "y", "2"), "upgrade: h2c\r\ny: 2\r\n", len(lines) + len("x: 1\r\n")},
+		{"a control far inside a value", get("x", strings.Repeat("-", 100)+"\x00"+strings.Repeat("+", 100)), "\x00" + strings.Repeat("+", 39), len(lines) + len("x: ") + 100},
+		{"a byte of the target", request("GET", "a", "/aaa#"), "#\r\n", len(":method: GET\r\n:scheme: https\r\n:authority: a\r\n:path: /aaa")},
+		{"a length", request("POST", "a", "/", "x", "1", "content-length", "+5"), "content-length: +5\r\n", len(":method: POST\r\n:scheme: https\r\n:authority: a\r\n:path: /\r\nx: 1\r\n")},
+		{"an authority", request("GET", "u@a", "/"), ":authority: u@a\r\n:path: /\r\n", len(":method: GET\r\n:scheme: https\r\n")},
+		{"a second path", get("x", "1", ":path", "/b"), ":path: /b\r\n", len(lines) + len("x: 1\r\n")},
 	} {
-		if h := judged(tc.list, true); h.Rejection == nil || h.Rejection.Excerpt != tc.want {
-			t.Errorf("%s: %+v, want excerpt %q", tc.rule, h.Rejection, tc.want)
+		r := judged(tc.list, tc.list[0].Value == "GET").Rejection
+		if r == nil || r.Offset != tc.from || r.Excerpt[r.Mark:] != tc.at {
+			t.Errorf("%s: %+v, want %q at %d", tc.rule, r, tc.at, tc.from)
 		}
+	}
+	h := judged(request("GET", "a", "/x/../y", "x_forwarded_for", "b"), true)
+	for i, want := range []string{"../y\r\nx_forwarded_for: b\r\n", "x_forwarded_for: b\r\n"} {
+		if f := h.Hygiene[i]; f.Excerpt[f.Mark:] != want {
+			t.Errorf("finding %d: %+v, want %q", i, f, want)
+		}
+	}
+}
+
+// In HTTP/2 the same is found in the same judgement.
+func TestOptionalFindingsInHTTP2(t *testing.T) {
+	t.Parallel()
+	h := judged(request("DELETE", "a.example", "/a%2Fb;//%252e?%", "my_field", "1"), false)
+	if h.Rejection != nil || len(h.Hygiene) > 0 {
+		t.Fatalf("%v, %v", h.Rejection, h.Hygiene)
+	}
+	var got []gate.Reason
+	for _, f := range h.Optional {
+		got = append(got, f.Reason)
+	}
+	want := []gate.Reason{gate.HTTPPathSlash, gate.HTTPPathParameter, gate.HTTPPathDoubleEncoding, gate.HTTPPathEmptySegment, gate.HTTPQueryPercent, gate.HTTPFieldUnderscore, gate.HTTPBodyOnDelete}
+	if !slices.Equal(got, want) {
+		t.Errorf("optional %q, want %q", got, want)
+	}
+	if f := h.Optional[0]; f.Excerpt[f.Mark:] != "%2Fb;//%252e?%\r\nmy_field: 1\r\n" {
+		t.Errorf("excerpt %+v", f)
 	}
 }

@@ -101,24 +101,19 @@ func (c *HTTP2Conn) wrote(f frameHeader, payload []byte) {
 	}
 }
 
-// serverReset ends a stream that net/http resets. Unless it only stops content
-// that nobody wants, the client provoked it, and could go on doing so for ever
-// (MadeYouReset, CVE-2025-8671).
+// serverReset ends a stream that net/http resets. Where it had no answer yet
+// and the fault is not ours, the client provoked it, and could go on doing so
+// for ever at our cost (MadeYouReset, CVE-2025-8671). A stream that was answered
+// before its content had all come is reset for every piece that was under way.
 func (c *HTTP2Conn) serverReset(id, code uint32) {
 	c.mu.Lock()
-	over := false
-	switch st := c.streams[id]; {
-	case c.late.has(id): // the answer to content that was under way, which earned one
-		over = !c.idle.spend(time.Now(), 2)
-	case code != codeNone:
-		over = !c.resets.spend(time.Now(), 1)
-		fallthrough
-	default:
-		if st != nil && !st.ended {
-			c.late.add(id)
-		}
-	}
+	st := c.streams[id]
 	delete(c.streams, id)
+	if st != nil && !st.ended {
+		c.late.add(id)
+	}
+	provoked := st != nil && !st.answered && code != codeNone && code != codeInternal
+	over := provoked && !c.resets.spend(time.Now(), 1)
 	cut := c.cut
 	c.cut = c.cut || over
 	c.mu.Unlock()

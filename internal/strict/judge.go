@@ -279,26 +279,57 @@ func validSocketKey(s string) bool {
 // hygiene lists what is well framed and suspicious nevertheless.
 func (j *judgement) hygiene(t target, targetAt int) {
 	h := j.head
-	path, _, _ := strings.Cut(t.form, "?")
-	for _, f := range pathFlaws(path) {
-		j.suspect(f.reason, targetAt+t.at+f.at, f.detail)
+	path, query, _ := strings.Cut(t.form, "?")
+	if t.odd || strings.Contains(path, "..") { // in most targets there is neither
+		pathFlaws(path, func(r gate.Reason, at int, detail string) { j.suspect(r, targetAt+t.at+at, detail) })
+	}
+	if at := strings.Index(path, "//"); at >= 0 {
+		j.suspect(gate.HTTPPathEmptySegment, targetAt+t.at+at+1, "an empty segment")
+	}
+	if t.odd {
+		if at := badPercent(query); at >= 0 {
+			j.suspect(gate.HTTPQueryPercent, targetAt+t.at+len(path)+1+at, "a percent sign without two hexadecimal digits")
+		}
 	}
 	for i := 0; j.scores && i < len(h.Fields); i++ {
+		if strings.IndexByte(h.Fields[i].Name, '_') < 0 {
+			continue
+		}
 		if dashed, ok := shadows(h.Fields[i].Name); ok {
 			j.suspect(gate.HTTPHeaderUnderscore, j.at(i), "some servers take it for "+dashed)
-			break
+		} else {
+			j.suspect(gate.HTTPFieldUnderscore, j.at(i), "some servers take the underscore for a dash")
 		}
 	}
-	if h.Length != 0 && (h.Method == "GET" || h.Method == "HEAD") {
-		at := -1
-		if where := max(j.length, j.coding); where > 0 {
-			at = j.at(where - 1)
+	if h.Length != 0 {
+		switch h.Method {
+		case "GET", "HEAD":
+			j.suspect(gate.HTTPBodyUnexpected, j.framed(), "a "+h.Method+" with a body")
+		case "DELETE":
+			j.suspect(gate.HTTPBodyOnDelete, j.framed(), "a DELETE with a body")
 		}
-		j.suspect(gate.HTTPBodyUnexpected, at, "a "+h.Method+" with a body")
 	}
 }
 
-// suspect adds a finding to the list.
+// framed is where the field stands that announces a body, or -1.
+func (j *judgement) framed() int {
+	if where := max(j.length, j.coding); where > 0 {
+		return j.at(where - 1)
+	}
+	return -1
+}
+
+// suspect adds a finding to the list that its reason belongs to, unless the
+// reason stands there already.
 func (j *judgement) suspect(r gate.Reason, at int, detail string) {
-	j.head.Hygiene = append(j.head.Hygiene, gate.Rejection{Reason: r, Offset: at, Detail: detail})
+	list := &j.head.Hygiene
+	if r.Optional() {
+		list = &j.head.Optional
+	}
+	for i := range *list {
+		if (*list)[i].Reason == r {
+			return
+		}
+	}
+	*list = append(*list, gate.Rejection{Reason: r, Offset: at, Detail: detail})
 }

@@ -260,11 +260,13 @@ func (s *scanner) refuse(r gate.Reason, at int, detail string) bool {
 	return true
 }
 
-// A block is a head with room for its fields, so that most requests cost two
-// allocations: this, and the text that all strings in it are cut from.
+// A block is a head with room for its fields and for one finding that nobody
+// may ask for, so that most requests cost two allocations: this, and the text
+// that all strings in it are cut from.
 type block struct {
-	head   gate.Head
-	fields [26]gate.Field
+	head     gate.Head
+	fields   [23]gate.Field
+	optional [1]gate.Rejection
 }
 
 // head makes the head of what was scanned in b, and judges it as a whole.
@@ -275,6 +277,7 @@ func (s *scanner) head(b []byte) *gate.Head {
 	text := string(b[:s.pos])
 	m := &block{}
 	h := &m.head
+	h.Optional = m.optional[:0]
 	s.fill(h, text, m.fields[:0])
 	j := judgement{head: h, spans: s.fields, scores: s.scores}
 	if f := j.judge(s.method + 1); f.reason != "" {
@@ -282,9 +285,8 @@ func (s *scanner) head(b []byte) *gate.Head {
 		h.Host, _ = h.Get("Host")
 	}
 	s.stays, s.expects = j.stays, j.expect != 0
-	for i := range h.Hygiene {
-		h.Hygiene[i].Excerpt = excerpt(b[:s.pos], h.Hygiene[i].Offset)
-	}
+	show(h.Hygiene, text)
+	show(h.Optional, text)
 	return h
 }
 
@@ -306,6 +308,14 @@ func (s *scanner) fill(h *gate.Head, text string, fields []gate.Field) {
 	h.Fields = fields
 }
 
+// show gives findings their excerpts, which are cut from the text of the head.
+func show(found []gate.Rejection, text string) {
+	for i := range found {
+		from, to := around(len(text), found[i].Offset)
+		found[i].Excerpt, found[i].Mark = text[from:to], found[i].Offset-from
+	}
+}
+
 // refused makes the head of what could be read before the refusal.
 func (s *scanner) refused(b []byte) *gate.Head {
 	h, whole := &gate.Head{}, b
@@ -321,5 +331,6 @@ func (s *scanner) refused(b []byte) *gate.Head {
 
 // rejection is a flaw found in head, with the bytes around it.
 func rejection(f flaw, head []byte) *gate.Rejection {
-	return &gate.Rejection{Reason: f.reason, Offset: f.at, Excerpt: excerpt(head, f.at), Detail: f.detail}
+	from, to := around(len(head), f.at)
+	return &gate.Rejection{Reason: f.reason, Offset: f.at, Excerpt: string(head[from:to]), Mark: max(0, f.at-from), Detail: f.detail}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,15 +125,25 @@ func serveTLS(t testing.TB, h http.Handler, c certificate) string {
 
 // judge is a handler that answers as the gateway would in front of a backend
 // that echoes: the refusal's status and reason, or the body and the target.
-func judge(w http.ResponseWriter, r *http.Request) { respond(w, r, guardOf(r).Head(r)) }
+func judge(w http.ResponseWriter, r *http.Request) { judging(nil)(w, r) }
 
-// respond is judge for a handler that has taken the head already.
-func respond(w http.ResponseWriter, r *http.Request, h *gate.Head) {
+// judging is judge where optional reasons are asked for.
+func judging(asked []gate.Reason) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { respond(w, r, guardOf(r).Head(r), asked) }
+}
+
+// respond is what judging does, for a handler that has taken the head already.
+func respond(w http.ResponseWriter, r *http.Request, h *gate.Head, asked []gate.Reason) {
 	g := guardOf(r)
 	defer g.Resume() // this backend grants no upgrade
 	found := h.Rejection
 	if found == nil && len(h.Hygiene) > 0 {
 		found = &h.Hygiene[0]
+	}
+	for i := range h.Optional {
+		if found == nil && slices.Contains(asked, h.Optional[i].Reason) {
+			found = &h.Optional[i]
+		}
 	}
 	if found != nil {
 		refuse(w, found.Verdict(gate.Enforce))

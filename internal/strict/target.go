@@ -12,6 +12,7 @@ type target struct {
 	scheme    string // "http" or "https" for the absolute form, else empty
 	authority string // of the absolute form
 	at        int    // where form begins in what was received
+	odd       bool   // a percent sign or a semicolon stands in it
 }
 
 // A flaw is a reason with the place in a string that it was found at.
@@ -24,12 +25,15 @@ type flaw struct {
 // parseTarget judges the target of a request with the method. Its second
 // result has a reason only when the target is refused.
 func parseTarget(method, s string) (target, flaw) {
+	var seen uint8
 	for i := 0; i < len(s); i++ {
-		if !is(s[i], targetByte) {
+		c := classes[s[i]]
+		if c&targetByte == 0 {
 			return target{}, flaw{gate.HTTPTargetByte, i, "a byte that no target may hold"}
 		}
+		seen |= c
 	}
-	t := target{form: s}
+	t := target{form: s, odd: seen&oddByte != 0}
 	switch {
 	case s == "":
 		return t, flaw{gate.HTTPTargetForm, 0, "empty target"}
@@ -119,33 +123,19 @@ func octet(p string, i int) (c byte, size int) {
 	return p[i], 1
 }
 
-// pathFlaws lists what is suspicious in a path without its query, each reason
-// once. Most paths have neither a percent sign nor two dots.
-func pathFlaws(p string) []flaw {
-	percent := strings.IndexByte(p, '%') >= 0
-	if !percent && !strings.Contains(p, "..") {
-		return nil
-	}
-	var found []flaw
-	add := func(r gate.Reason, at int, detail string) {
-		for _, f := range found {
-			if f.reason == r {
-				return
-			}
-		}
-		found = append(found, flaw{r, at, detail})
-	}
+// pathFlaws calls add with what is suspicious in a path without its query.
+func pathFlaws(p string, add func(r gate.Reason, at int, detail string)) {
 	if at := climbs(p); at >= 0 {
 		add(gate.HTTPPathDots, at, "a segment that climbs")
-	}
-	if !percent {
-		return found
 	}
 	for i, size := 0, 0; i < len(p); i += size {
 		var c byte
 		if c, size = octet(p, i); size == 1 {
-			if c == '%' {
+			switch c {
+			case '%':
 				add(gate.HTTPPathPercent, i, "a percent sign without two hexadecimal digits")
+			case ';':
+				add(gate.HTTPPathParameter, i, "a semicolon")
 			}
 			continue
 		}
@@ -156,9 +146,26 @@ func pathFlaws(p string) []flaw {
 			add(gate.HTTPPathBackslash, i, "an encoded backslash")
 		case c >= 0xc0 && overlong(p, i):
 			add(gate.HTTPPathOverlong, i, "UTF-8 in more bytes than needed")
+		case c == '/':
+			add(gate.HTTPPathSlash, i, "an encoded slash")
+		case c == '%' && encodes(p, i+size):
+			add(gate.HTTPPathDoubleEncoding, i, "an encoding that is encoded")
 		}
 	}
-	return found
+}
+
+// encodes reports whether the two octets at p[i], decoded, are hexadecimal
+// digits: behind a percent sign they encode a byte.
+func encodes(p string, i int) bool {
+	if i >= len(p) {
+		return false
+	}
+	first, size := octet(p, i)
+	if i += size; i >= len(p) {
+		return false
+	}
+	second, _ := octet(p, i)
+	return is(first, hexByte) && is(second, hexByte)
 }
 
 // climbs returns the index of the first segment that is "..", plain or

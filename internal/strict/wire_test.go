@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
@@ -28,7 +27,11 @@ func loadWire(t testing.TB) []wire.Case {
 // internal/gateway send the other one.
 func loadHTTP1(t testing.TB) []wire.Case {
 	t.Helper()
-	return slices.DeleteFunc(loadWire(t), func(c wire.Case) bool { return c.Protocol != wire.HTTP1 })
+	cases, err := wire.In(wire.HTTP1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cases
 }
 
 // TestWire sends every case of the corpus to a real server behind the guard,
@@ -41,6 +44,10 @@ func TestWire(t *testing.T) {
 	for _, c := range loadHTTP1(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
+			addr, secure := addr, secure
+			if len(c.Refuse) > 0 {
+				addr, secure = serve(t, judging(c.Refuse), strict.Limits{}, strict.Hooks{}), serveTLS(t, judging(c.Refuse), certificate)
+			}
 			t.Run("whole", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).Send) })
 			if !c.Whole && len(c.Raw) < 4<<10 {
 				t.Run("bytewise", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).SendBytewise) })

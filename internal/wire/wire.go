@@ -39,6 +39,9 @@ type Case struct {
 	// Whole tells that the bytes must come together for the case to mean
 	// anything.
 	Whole bool
+	// Refuse are hygiene reasons that are off by default and asked for in this
+	// case.
+	Refuse []gate.Reason
 	// Raw is what is sent.
 	Raw []byte
 }
@@ -63,6 +66,12 @@ func (c *Case) Refused() bool {
 
 // All reads the corpus that is part of the binary, in the order of the names.
 func All() ([]Case, error) { return Load(testdata.Wire, "wire") }
+
+// In reads the part of the corpus that is in one protocol.
+func In(protocol string) ([]Case, error) {
+	cases, err := All()
+	return slices.DeleteFunc(cases, func(c Case) bool { return c.Protocol != protocol }), err
+}
 
 // Load reads every case below dir, in the order of the names. A directory
 // without any is an error.
@@ -131,12 +140,14 @@ func (c *Case) key(line string) error {
 	case key == "send" && value == "whole":
 		c.Whole = true
 	case key == "protocol":
-		if value != HTTP2 || len(c.Answers)+len(c.Outcomes) > 0 {
-			return fmt.Errorf("protocol: h2 stands before what is expected, and there is no other")
+		if value != HTTP2 || len(c.Answers)+len(c.Outcomes)+len(c.Refuse) > 0 {
+			return fmt.Errorf("protocol: h2 stands before other keys, and there is no other")
 		}
 		c.Protocol = HTTP2
 	case c.Protocol == HTTP2:
 		return c.outcomeKey(key, value)
+	case key == "refuse" && gate.Reason(value).Optional():
+		c.Refuse = append(c.Refuse, gate.Reason(value))
 	case key == "expect":
 		status, reason, _ := strings.Cut(value, " ")
 		n, err := strconv.Atoi(status)

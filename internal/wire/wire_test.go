@@ -20,12 +20,21 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestParseReadsWhatIsAskedFor(t *testing.T) {
+	t.Parallel()
+	c, err := Parse([]byte("refuse: http.path_slash\nrefuse: http.query_percent\nexpect: 200\n--\nA"))
+	if err != nil || len(c.Refuse) != 2 || c.Refuse[0] != "http.path_slash" || c.Refuse[1] != "http.query_percent" {
+		t.Errorf("Parse = %+v, %v", c, err)
+	}
+}
+
 func TestParseRefusesWhatItDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	for rule, src := range map[string]string{
 		"no separator":            "expect: 200\nA",
 		"nothing expected":        "# x\n--\nA",
 		"unknown key":             "expect: 200\ncolour: red\n--\nA",
+		"refused without asking":  "refuse: http.path_dots\nexpect: 200\n--\nA",
 		"unknown reason":          "expect: 400 http.nonsense\n--\nA",
 		"status that is none":     "expect: ok\n--\nA",
 		"body before an expect":   "body: x\nexpect: 200\n--\nA",

@@ -1,0 +1,124 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sallyport/internal/config"
+	"sallyport/internal/gate"
+	"sallyport/limiter"
+)
+
+// saveInterval is how often bans that have changed are written down.
+const saveInterval = 5 * time.Second
+
+// bans keeps who is banned over generations and, in a file, over restarts.
+type bans struct {
+	mu      sync.Mutex
+	current *limiter.Bans
+	file    string
+	stop    func() // ends the saving and waits for its end; nil: nothing is saved yet
+}
+
+// banFile is where the bans of a configuration outlive a restart.
+func banFile(cfg *config.Config) string { return filepath.Join(cfg.State.Dir, "bans.json") }
+
+// openBans returns the bans of the next generation. The first one that bans
+// anybody reads the file.
+func (g *Gateway) openBans(cfg *config.Config, trusted func(netip.Addr) bool) (*limiter.Bans, error) {
+	g.bans.mu.Lock()
+	old := g.bans.current
+	g.bans.mu.Unlock()
+	b := limiter.NewBans(cfg.Bans, trusted, old)
+	if cfg.Bans.Mode == gate.Off {
+		return b, nil
+	}
+	return b, b.Restore(banFile(cfg))
+}
+
+// use makes the bans of a generation those that are saved.
+func (b *bans) use(next *limiter.Bans, file string, log *zap.Logger) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current, b.file = next, file
+	if b.stop != nil {
+		return
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		tick := time.NewTicker(saveInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				if err := b.save(); err != nil {
+					log.Error("bans are not saved", zap.Error(err))
+				}
+			}
+		}
+	})
+	b.stop = func() { close(done); wg.Wait() }
+}
+
+func (b *bans) save() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.current == nil {
+		return nil
+	}
+	return b.current.Save(b.file)
+}
+
+// close saves for the last time.
+func (b *bans) close() error {
+	b.mu.Lock()
+	stop := b.stop
+	b.stop = nil
+	b.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	return b.save()
+}
+
+var (
+	errBansOff = errors.New("bans.mode is off")
+	errNoBan   = errors.New("this client is not banned")
+)
+
+// Bans implements server.Generation.
+func (g *Generation) Bans() any { return g.bans.List() }
+
+// Ban implements server.Generation.
+func (g *Generation) Ban(client netip.Addr, length time.Duration, reason string) (any, error) {
+	if g.cfg.Bans.Mode == gate.Off {
+		return nil, errBansOff
+	}
+	if reason = "manual: " + reason; reason == "manual: " {
+		reason = "manual"
+	}
+	ban, ok := g.bans.Add(client, length, reason)
+	if !ok {
+		return nil, fmt.Errorf("%s cannot be banned: it is a trusted proxy or exempt, or the table is full", client)
+	}
+	g.gateway.opt.Log.Info("banned by hand", zap.Stringer("client", ban.Client), zap.Time("until", ban.Until), zap.String("reason", reason))
+	return ban, nil
+}
+
+// Unban implements server.Generation.
+func (g *Generation) Unban(client netip.Addr) error {
+	if !g.bans.Remove(client) {
+		return errNoBan
+	}
+	g.gateway.opt.Log.Info("ban removed by hand", zap.Stringer("client", limiter.Key(client)))
+	return nil
+}

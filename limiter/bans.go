@@ -211,10 +211,11 @@ func (b *Bans) Turn(peer netip.Addr) (away, record bool) {
 }
 
 // Settle counts how a request ended, and bans its client when that was one
-// refusal too many. It returns the ban that begins, or nil. In observe mode a
+// refusal too many. Refusals of a client that nobody named count for nobody:
+// the address is then that of a balancer. It returns the ban that begins, or nil. In observe mode a
 // ban begins too; Check then only observes it.
 func (b *Bans) Settle(req *gate.Request) *Ban {
-	if b.cfg.Mode == gate.Off || b.spared(req.Client) {
+	if b.cfg.Mode == gate.Off || b.spared(req.Client) || req.Origin.Unnamed {
 		return nil
 	}
 	for i := len(req.Trail) - 1; i >= 0; i-- {

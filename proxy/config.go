@@ -30,11 +30,24 @@ type Config struct {
 	// BodyGrace is how long a client may make the gateway wait for nothing.
 	// Default 10 s.
 	BodyGrace time.Duration
-	Routes    []RouteConfig
-	Pools     []PoolConfig
+	// ClientHeader is clients.header: only a trusted proxy may send a backend
+	// the field. Empty: one of those that are known anyway.
+	ClientHeader string
+	Routes       []RouteConfig
+	Pools        []PoolConfig
+	// GeoHeaders is geo.headers: what backends are told of where the client is,
+	// out of GeoCountry, GeoContinent and GeoASN. Default: nothing.
+	GeoHeaders []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 }
+
+// What backends may be told of a client's place.
+const (
+	GeoCountry   = "country"   // X-Geo-Country: NL
+	GeoContinent = "continent" // X-Geo-Continent: EU
+	GeoASN       = "asn"       // X-Geo-Asn: 64496
+)
 
 // RouteConfig is one entry of routes: what it takes, and the route itself.
 type RouteConfig struct {
@@ -65,7 +78,7 @@ type PoolConfig struct {
 // BackendConfig is one server of a pool.
 type BackendConfig struct {
 	Name   string
-	URL    *url.URL // http or https, host and port, no path
+	URL    *url.URL // http or https, host and port, no path; or unix, with the path of a socket as its opaque part
 	Weight int      // at least 1; default 1
 }
 

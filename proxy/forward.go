@@ -191,6 +191,9 @@ func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	u := *template.URL
 	u.Scheme, u.Host = a.b.url.Scheme, a.b.url.Host
 	out.URL = &u
+	if out.Host == "" { // HTTP/1.0
+		out.Host = a.b.host
+	}
 	if u := a.v.upload; u != nil && u.length != 0 {
 		out.Body = u.attempt()
 	}

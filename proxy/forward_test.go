@@ -70,6 +70,14 @@ func TestFieldsForBackend(t *testing.T) {
 		}
 	}
 	trusting := func(client string) func(*rig) { return trustingBy("X-Forwarded-For", client) }
+	naming := func(field string, also func(*rig)) func(*rig) {
+		return func(g *rig) {
+			g.cfg.ClientHeader = field
+			if also != nil {
+				also(g)
+			}
+		}
+	}
 	for _, tc := range []struct {
 		rule string
 		set  func(*rig)
@@ -91,7 +99,13 @@ func TestFieldsForBackend(t *testing.T) {
 		{"nobody else can say who the client is", nil, []string{host, "X-Forwarded-For: 1.2.3.4", "x-forwarded-proto: https", "X-Forwarded-Host: evil", "X-Forwarded-Port: 1", "X-Forwarded-Prefix: /x",
 			"Forwarded: for=1.2.3.4", "X-Real-IP: 1.2.3.4", "X-Request-ID: x", "CF-Connecting-IP: 1.2.3.4", "True-Client-IP: 1.2.3.4", "X-Original-URL: /admin", "Client-Cert: :x:",
 			"X-Forwarded: for=1.2.3.4", "Front-End-Https: on", "X-Url-Scheme: https", "X-SSL-Cert: x", "X-ARR-ClientCert: x", "X-Amzn-Mtls-Clientcert: x", "Remote-User: admin"}, []string{"added"}},
+		{"nor by the names that application servers look for", nil, []string{host, "Proxy-Client-IP: 1.2.3.4", "WL-Proxy-Client-IP: 1.2.3.4", "HTTP_X_FORWARDED_FOR: 1.2.3.4", "HTTP_CLIENT_IP: 1.2.3.4", "X-Envoy-External-Address: 1.2.3.4",
+			"CloudFront-Viewer-Country: NL", "X-AppEngine-Country: NL", "X-MS-CLIENT-PRINCIPAL-NAME: admin", "X-ARR-SSL: x"}, []string{"added"}},
+		{"nor with other marks for dashes", nil, []string{host, "X.Forwarded.For: 1.2.3.4", "X!Real~Ip: 1.2.3.4", "Transfer.Encoding: chunked", "X.Own: 1"}, []string{"added", "X.Own: 1"}},
 		{"nor with underscores for dashes", nil, []string{host, "X_Azure_ClientIP: 1.2.3.4", "Client_Cert: :x:", "x_forwarded_for: 1.2.3.4", "X_Request-Id: x", "X_Own: 1"}, []string{"added", "X_Own: 1"}},
+		{"nor in the field that is configured to", naming("x-edge-client", nil), []string{host, "X-Edge-Client: 1.2.3.4", "X_EDGE_CLIENT: 1.2.3.4", "X-Edge-Clients: 1"}, []string{"X-Edge-Clients: 1", "added"}},
+		{"a trusted proxy can in that field, and a client cannot have it removed", naming("x-edge-client", trustingBy("x-edge-client", "203.0.113.9")), []string{host, "Connection: X-Edge-Client", "X-Edge-Client: 203.0.113.9"},
+			[]string{"X-Edge-Client: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"a trusted proxy can", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6, 203.0.113.9", "X-Forwarded-Proto: https", "X-Forwarded-Host: www.example.org", "X-Forwarded-Prefix: /x", "CF-Connecting-IP: 203.0.113.9", "Forwarded: for=x"},
 			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: www.example.org", "X-Forwarded-Port: 443", "X-Forwarded-Prefix: /x", "X-Forwarded-Proto: https", "X-Real-Ip: 203.0.113.9"}},
 		{"trusted hops are passed on, the client's own talk is not", trusting("203.0.113.9"), []string{host, "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.9:99, [2001:db8::1]", "X-Forwarded-Port: 8443"},
@@ -100,6 +114,8 @@ func TestFieldsForBackend(t *testing.T) {
 			[]string{"CF-Connecting-IP: 203.0.113.9", "X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"a trusted proxy that asks for itself", trusting("10.0.0.5"), []string{host},
 			[]string{"X-Forwarded-For: 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 10.0.0.5"}},
+		{"of two lines one was not written by the proxy", trusting("203.0.113.9"), []string{host, "X-Forwarded-Proto: https", "X-Forwarded-Proto: http", "X-Forwarded-Host: evil.example", "x-forwarded-host: www.example.org", "X-Forwarded-Port: 1", "X-Forwarded-Port: 2"},
+			[]string{"X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"nonsense of a trusted proxy is not passed on", trusting("203.0.113.9"), []string{host, "X-Forwarded-Proto: gopher", "X-Forwarded-Host: a/b", "X-Forwarded-Port: x"},
 			[]string{"X-Forwarded-For: 203.0.113.9, 10.0.0.5", "X-Forwarded-Host: shop.example.org", "X-Forwarded-Port: 80", "X-Forwarded-Proto: http", "X-Real-Ip: 203.0.113.9"}},
 		{"IPv6 without zone", func(g *rig) { g.in.peer = netip.MustParseAddrPort("[fe80::1%eth0]:1") }, []string{host},
@@ -116,6 +132,77 @@ func TestFieldsForBackend(t *testing.T) {
 			}
 			if got := sent(t, tc.set, tc.in...); strings.Join(got, "\n") != strings.Join(want, "\n") {
 				t.Errorf("the backend received\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	}
+}
+
+// TestMaxForwards: RFC 9110 section 7.6.2.
+func TestMaxForwards(t *testing.T) {
+	for _, tc := range []struct {
+		rule, method, field string
+		status              int
+		want                string // at the backend
+	}{
+		{"one hop is gone", "OPTIONS", "Max-Forwards: 5", 200, "Max-Forwards: 4"},
+		{"the last hop is the backend", "OPTIONS", "max-forwards: 1", 200, "max-forwards: 0"},
+		{"the gateway is the last hop", "OPTIONS", "Max-Forwards: 0", 405, ""},
+		{"what is no number is no limit", "OPTIONS", "Max-Forwards: x", 200, "Max-Forwards: x"},
+		{"a number that is too large is no limit", "OPTIONS", "Max-Forwards: 99999999999999999999", 200, "Max-Forwards: 99999999999999999999"},
+		{"nor is an empty one", "OPTIONS", "Max-Forwards: ", 200, "Max-Forwards: "},
+		{"other methods do not count", "GET", "Max-Forwards: 0", 200, "Max-Forwards: 0"},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			b := saying(t, ok)
+			g := newRig(b.addr)
+			g.in.change = fields("Host: shop.example.org", tc.field)
+			g.start(t)
+			a := g.ask(t, strings.Replace(get, "GET", tc.method, 1), "")
+			if a.status != tc.status {
+				t.Fatalf("status %d, want %d", a.status, tc.status)
+			}
+			if tc.want == "" {
+				if a.header.Get("Allow") == "" {
+					t.Error("the answer does not say what is allowed")
+				}
+				b.none(t, tc.rule)
+			} else if got := b.got(t); !strings.Contains(got, "\r\n"+tc.want+"\r\n") {
+				t.Errorf("the backend received %q, want %q in it", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestSchemeOfTheTarget: RFC 9110 section 7.4.
+func TestSchemeOfTheTarget(t *testing.T) {
+	for _, tc := range []struct {
+		rule, received string
+		trusted        bool
+		status         int
+	}{
+		{"https over a connection that is not encrypted", "https://shop.example.org/", false, 400},
+		{"in whatever letter case", "HTTPS://shop.example.org/", false, 400},
+		{"a trusted proxy may have decrypted it", "https://shop.example.org/", true, 200},
+		{"http", "http://shop.example.org/", false, 200},
+		{"a path that begins like a scheme", "/https:", false, 200},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			b := saying(t, ok)
+			g := newRig(b.addr)
+			g.in.change = func(_ *http.Request, h *gate.Head) { h.Received = tc.received }
+			g.stages.Client = checker(func(req *gate.Request) gate.Verdict {
+				req.Trusted = tc.trusted
+				return gate.Passes(gate.StageClient)
+			})
+			g.start(t)
+			if a := g.ask(t, get, ""); a.status != tc.status {
+				t.Fatalf("status %d, want %d", a.status, tc.status)
+			}
+			if tc.status == 400 {
+				if rec := g.records.last(t, 1); rec.Reason != gate.HTTPTargetForm {
+					t.Errorf("reason %s", rec.Reason)
+				}
+				b.none(t, tc.rule)
 			}
 		})
 	}

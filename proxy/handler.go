@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"time"
 
@@ -39,8 +40,8 @@ type Recorder interface {
 // those who are told how it ended. None of the stages may be nil.
 type Stages struct {
 	Client, Ban, Geo, Limit Checker
-	WAF                Inspector
-	Recorders          []Recorder
+	WAF                     Inspector
+	Recorders               []Recorder
 }
 
 // Identity is what every record says about the gateway that wrote it.
@@ -57,6 +58,10 @@ type Handler struct {
 	methods  []string
 	bodyRate int64
 	grace    time.Duration
+	// clientHeader is Config.ClientHeader in canonical form.
+	clientHeader string
+	// geoHeaders is Config.GeoHeaders.
+	geoHeaders []string
 
 	stages Stages
 	id     Identity
@@ -76,8 +81,12 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		return nil, errors.New("a stage is missing")
 	}
 	h := &Handler{
-		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace,
+		mode: cfg.Mode, hygiene: cfg.Hygiene, methods: cfg.Methods, bodyRate: cfg.BodyRate, grace: cfg.BodyGrace, geoHeaders: cfg.GeoHeaders,
 		stages: st, id: id, log: log, mask: newMask(cfg.MaskRemove),
+	}
+	h.clientHeader = textproto.CanonicalMIMEHeaderKey(cfg.ClientHeader)
+	if dashed, ok := gate.Dashed(h.clientHeader); ok {
+		h.clientHeader = textproto.CanonicalMIMEHeaderKey(dashed)
 	}
 	if h.mode != gate.Watch {
 		h.mode = gate.Enforce
@@ -242,6 +251,12 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 	}
 	if !v.in.Covers(v.host) {
 		return gate.Refusal(gate.RouteSNIMismatch, h.mode, "")
+	}
+	if hasPrefixFold(head.Received, "https:") && !v.secure() && !v.req.Trusted { // RFC 9110 section 7.4
+		return gate.Refusal(gate.HTTPTargetForm, h.mode, "an https target over a connection that is not encrypted")
+	}
+	if head.Method == http.MethodOptions && lastHop(head) {
+		return gate.Refusal(gate.HTTPMethodNotAllowed, gate.Enforce, "Max-Forwards is 0")
 	}
 	if v.found == noMethod { // the route does not take it even in observe mode: there is no other
 		return gate.Refusal(gate.HTTPMethodNotAllowed, gate.Enforce, "")

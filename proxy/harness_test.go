@@ -25,6 +25,7 @@ import (
 // inbound stands in for the guarded connection: it believes net/http.
 type inbound struct {
 	peer     netip.AddrPort
+	origin   *gate.Origin // nil: a socket with the peer at its other end
 	change   func(*http.Request, *gate.Head)
 	covers   func(string) bool
 	tunnels  atomic.Int64
@@ -52,7 +53,12 @@ func (in *inbound) Head(r *http.Request) *gate.Head {
 	return h
 }
 
-func (in *inbound) Peer() netip.AddrPort { return in.peer }
+func (in *inbound) Origin() gate.Origin {
+	if in.origin != nil {
+		return *in.origin
+	}
+	return gate.Origin{Socket: in.peer, Peer: in.peer, ChosenBy: gate.ByPeer}
+}
 func (in *inbound) Listener() string     { return in.listener }
 func (in *inbound) Covers(h string) bool { return in.covers == nil || in.covers(h) }
 func (in *inbound) Tunnel()              { in.tunnels.Add(1) }

@@ -48,6 +48,7 @@ func (p *pool) probe(ctx context.Context, b *backend) error {
 	if err != nil {
 		return err
 	}
+	r.Host = b.host
 	r.Header.Set("User-Agent", "sallyport-health")
 	resp, err := p.transport.RoundTrip(r)
 	if err != nil {

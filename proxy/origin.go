@@ -16,6 +16,9 @@ type origin struct {
 	bare []string
 	// hosts are all hosts, for the Domain of cookies.
 	hosts []string
+	// sockets are Unix sockets, as unix:/run/app.sock, with the colon plain or
+	// percent-encoded. No client has a use for a value that holds one.
+	sockets []string
 }
 
 func newOrigin(backends []*url.URL) *origin {
@@ -29,6 +32,11 @@ func newOrigin(backends []*url.URL) *origin {
 		*list = append(*list, s)
 	}
 	for _, u := range backends {
+		if isSocket(u) {
+			add(&o.sockets, "unix:"+strings.ToLower(u.Opaque))
+			add(&o.sockets, "unix%3a"+strings.ToLower(u.Opaque))
+			u = &url.URL{Scheme: "http", Host: socketName}
+		}
 		host, port := splitAuthority(strings.ToLower(u.Host))
 		byDefault := "80"
 		if u.Scheme == "https" {
@@ -56,6 +64,11 @@ const maxRewrites = 32
 // (HTTP/1.0 without Host) the URL becomes relative. It reports false when the
 // field cannot be shown. An address that the client itself named is no secret.
 func (o *origin) rewrite(value string, as public) (string, bool) {
+	for _, s := range o.sockets {
+		if containsFold(value, s) {
+			return "", false
+		}
+	}
 	for range maxRewrites {
 		if start, _ := o.find(value, 0, as.authority); start < 0 {
 			return value, true

@@ -6,6 +6,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"sallyport/internal/gate"
@@ -20,8 +21,7 @@ const (
 	forwarding             // says who the client is: only a trusted proxy may
 )
 
-// requestFates holds the fields that do not simply go on, by canonical name.
-// The rest of the forwarding fields share a prefix.
+// requestFates holds the fields that never simply go on, by canonical name.
 var requestFates = map[string]requestFate{
 	// RFC 9110 section 7.6.1, and what older proxies sent.
 	"Connection":          hop,
@@ -48,61 +48,20 @@ var requestFates = map[string]requestFate{
 	"X-Forwarded-Port":  hop,
 	"X-Real-Ip":         hop,
 	"X-Request-Id":      hop,
-	// The address of the client, as content networks and proxies name it.
-	"True-Client-Ip":           forwarding,
-	"Client-Ip":                forwarding,
-	"X-Client-Ip":              forwarding,
-	"X-Cluster-Client-Ip":      forwarding,
-	"X-Original-Forwarded-For": forwarding,
-	"X-Originating-Ip":         forwarding,
-	"X-Remote-Ip":              forwarding,
-	"X-Remote-Addr":            forwarding,
-	"X-Real-Port":              forwarding,
-	"X-Proxyuser-Ip":           forwarding,
-	"X-Azure-Clientip":         forwarding,
-	"X-Azure-Socketip":         forwarding,
-	"X-Appengine-User-Ip":      forwarding,
-	"Fastly-Client-Ip":         forwarding,
-	"Fly-Client-Ip":            forwarding,
-	"X-Forwarded":              forwarding,
-	"X-Host":                   forwarding,
-	"X-Scheme":                 forwarding,
-	"X-Url-Scheme":             forwarding,
-	"Front-End-Https":          forwarding,
-	// Its name, as proxies that ask for passwords report it.
-	"Remote-User":   forwarding,
-	"X-Remote-User": forwarding,
-	// Another path than the one that was judged.
-	"X-Original-Url":  forwarding,
-	"X-Original-Uri":  forwarding,
-	"X-Original-Host": forwarding,
-	"X-Rewrite-Url":   forwarding,
-	// Client certificates (RFC 9440) and places, as proxies report them.
-	"Client-Cert":       forwarding,
-	"Client-Cert-Chain": forwarding,
-	"X-Client-Cert":     forwarding,
-	"X-Arr-Clientcert":  forwarding,
-	"X-Country-Code":    forwarding,
 }
 
-// forwardingPrefixes are those that whole families of forwarding fields begin
-// with.
-var forwardingPrefixes = []string{"X-Forwarded-", "Cf-Connecting-", "Cf-Ip", "X-Ssl-", "Ssl-Client-", "X-Amzn-Mtls-", "X-Geo-", "X-Geoip-"}
-
-// fateOf is the fate of a field by its canonical name. An underscore counts as
+// fateOf is the fate of a field by its canonical name. Another mark counts as
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
 // and the strict reader may have been told to let such names pass.
-func fateOf(canonical string) requestFate {
-	if strings.IndexByte(canonical, '_') >= 0 {
-		canonical = textproto.CanonicalMIMEHeaderKey(strings.ReplaceAll(canonical, "_", "-"))
+func (h *Handler) fateOf(canonical string) requestFate {
+	if dashed, ok := gate.Dashed(canonical); ok {
+		canonical = textproto.CanonicalMIMEHeaderKey(dashed)
 	}
 	if f, ok := requestFates[canonical]; ok {
 		return f
 	}
-	for _, p := range forwardingPrefixes {
-		if strings.HasPrefix(canonical, p) {
-			return forwarding
-		}
+	if canonical == h.clientHeader || gate.ForwardingField(canonical) {
+		return forwarding
 	}
 	return keep
 }
@@ -117,9 +76,10 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		return nil, false
 	}
 	out := &http.Request{
-		Method: head.Method, URL: target, Host: head.Host, Header: forwardedFields(v),
+		Method: head.Method, URL: target, Host: head.Host, Header: h.forwardedFields(v),
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	h.locate(v.req.Place, out.Header)
 	if v.upload != nil {
 		if out.ContentLength = v.upload.length; out.ContentLength < 0 {
 			out.TransferEncoding = []string{"chunked"}
@@ -146,7 +106,7 @@ func targetURL(target string) (*url.URL, bool) {
 
 // forwardedFields copies the fields that go on, in the client's spelling, and
 // adds what the backend is told about the client.
-func forwardedFields(v *visit) http.Header {
+func (h *Handler) forwardedFields(v *visit) http.Header {
 	head := v.req.Head
 	out := make(http.Header, len(head.Fields)+8)
 	named := nominated(head.Fields)
@@ -158,7 +118,7 @@ func forwardedFields(v *visit) http.Header {
 	trailers, grpc := false, false
 	for _, f := range head.Fields {
 		canonical := textproto.CanonicalMIMEHeaderKey(f.Name)
-		switch fateOf(canonical) {
+		switch h.fateOf(canonical) {
 		case hop:
 			trailers = trailers || canonical == "Te" && hasToken(f.Value, "trailers")
 			continue
@@ -167,9 +127,12 @@ func forwardedFields(v *visit) http.Header {
 				continue
 			}
 		case keep:
+			if slices.Contains(named, canonical) {
+				continue
+			}
 		}
-		if slices.Contains(named, canonical) {
-			continue
+		if canonical == maxForwards && head.Method == http.MethodOptions {
+			f.Value = oneHopLess(f.Value)
 		}
 		grpc = grpc || canonical == "Content-Type" && hasPrefixFold(f.Value, "application/grpc")
 		key := f.Name
@@ -197,6 +160,26 @@ func forwardedFields(v *visit) http.Header {
 	}
 	v.introduce(out)
 	return out
+}
+
+// maxForwards bounds the proxies that an OPTIONS may pass, and is counted down
+// by each (RFC 9110 section 7.6.2). With TRACE it never gets here.
+const maxForwards = "Max-Forwards"
+
+// lastHop reports whether the request may not be passed on.
+func lastHop(head *gate.Head) bool {
+	value, _ := head.Get(maxForwards)
+	n, err := strconv.ParseUint(value, 10, 31)
+	return err == nil && n == 0
+}
+
+// oneHopLess counts down. What is not a number bounds nothing.
+func oneHopLess(value string) string {
+	n, err := strconv.ParseUint(value, 10, 31)
+	if err != nil || n == 0 {
+		return value
+	}
+	return strconv.FormatUint(n-1, 10)
 }
 
 type spelling struct{ canonical, key string }
@@ -238,8 +221,10 @@ func nominated(fields []gate.Field) []string {
 func (v *visit) introduce(out http.Header) {
 	host := v.authority()
 	values := [...]string{v.chain(), addrText(v.req.Client), v.req.ID, v.scheme(), v.port(), host}
-	out["X-Forwarded-For"] = values[0:1:1]
-	out["X-Real-Ip"] = values[1:2:2]
+	if v.req.Client.IsValid() { // else nobody can be named: a Unix socket has no address
+		out["X-Forwarded-For"] = values[0:1:1]
+		out["X-Real-Ip"] = values[1:2:2]
+	}
 	out["X-Request-Id"] = values[2:3:3]
 	out["X-Forwarded-Proto"] = values[3:4:4]
 	out["X-Forwarded-Port"] = values[4:5:5]
@@ -265,7 +250,9 @@ func (v *visit) chain() string {
 	for _, a := range hops {
 		b.WriteString(", " + a.String())
 	}
-	b.WriteString(", " + addrText(peer))
+	if peer.IsValid() {
+		b.WriteString(", " + peer.String())
+	}
 	return b.String()
 }
 
@@ -311,20 +298,32 @@ func hopAddr(s string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// told returns what a trusted proxy says in a field, or nothing.
+// told returns what a trusted proxy says in a field, or nothing. Of two lines
+// one may be the client's own, so they say nothing either.
 func (v *visit) told(name string) string {
 	if !v.req.Trusted {
 		return ""
 	}
-	value, _ := v.req.Head.Get(name)
+	value, lines := "", 0
+	for i := range v.req.Head.Fields {
+		if f := &v.req.Head.Fields[i]; strings.EqualFold(f.Name, name) {
+			value, lines = f.Value, lines+1
+		}
+	}
+	if lines > 1 {
+		return ""
+	}
 	return value
 }
 
-// scheme is how the client reaches the site.
+// scheme is how the client reaches the site. Some proxies name the scheme of
+// the WebSocket that a request is about to open.
 func (v *visit) scheme() string {
-	switch proto := strings.ToLower(v.told("X-Forwarded-Proto")); proto {
-	case "http", "https":
-		return proto
+	switch strings.ToLower(v.told("X-Forwarded-Proto")) {
+	case "http", "ws":
+		return "http"
+	case "https", "wss":
+		return "https"
 	}
 	if v.secure() {
 		return "https"
@@ -342,10 +341,10 @@ func (v *visit) authority() string {
 
 // port is the port that the client connects to, as it sees it.
 func (v *visit) port() string {
-	if port := v.told("X-Forwarded-Port"); port != "" && len(port) <= 5 && strings.Trim(port, "0123456789") == "" {
+	if port := v.told("X-Forwarded-Port"); validPort(port) {
 		return port
 	}
-	if _, port := splitAuthority(v.authority()); port != "" {
+	if _, port := splitAuthority(v.authority()); validPort(port) {
 		return port
 	}
 	if v.scheme() == "https" {
@@ -354,14 +353,30 @@ func (v *visit) port() string {
 	return "80"
 }
 
-// validAuthority reports whether s can stand in a URL as host and port.
+// validAuthority reports whether s is a host name or an address, with a port
+// or without, that can stand in a URL.
 func validAuthority(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; !isAlnum(c) && strings.IndexByte("-._~:[]", c) < 0 {
+	host, port := splitAuthority(s)
+	if len(host) < len(s) && !validPort(port) {
+		return false
+	}
+	if literal, ok := strings.CutPrefix(host, "["); ok {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(literal, "]"))
+		return err == nil && addr.Is6() && addr.Zone() == "" && strings.HasSuffix(literal, "]")
+	}
+	const longest = 255 // RFC 1035 section 2.3.4
+	for i := 0; i < len(host); i++ {
+		if c := host[i]; !isAlnum(c) && strings.IndexByte("-._~", c) < 0 {
 			return false
 		}
 	}
-	return s != ""
+	return host != "" && len(host) <= longest && host[0] != '.' && !strings.Contains(host, "..")
+}
+
+// validPort reports whether s is a port, 1 to 65535.
+func validPort(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
 }
 
 // hasToken reports whether a comma-separated list holds the token, without

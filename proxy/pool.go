@@ -38,7 +38,9 @@ type pool struct {
 // A backend is one server of a pool.
 type backend struct {
 	name     string
-	url      *url.URL // scheme and host
+	url      *url.URL // scheme and host, as the transport knows it
+	host     string   // for requests that name none
+	shown    string   // to operators: the URL as configured
 	weight   int
 	requests atomic.Uint64 // attempts made
 	failures atomic.Uint64 // attempts that it failed
@@ -72,16 +74,16 @@ func newPool(cfg PoolConfig, log *zap.Logger) (*pool, error) {
 	}
 	now := time.Now()
 	urls := make([]*url.URL, 0, len(cfg.Backends))
-	for _, bc := range cfg.Backends {
-		if bc.URL == nil || bc.URL.Host == "" || bc.URL.Scheme != "http" && bc.URL.Scheme != "https" {
-			return nil, fmt.Errorf("backend %s: not an http or https URL with a host", bc.Name)
+	for i, bc := range cfg.Backends {
+		b, err := newBackend(i, bc, now)
+		if err != nil {
+			return nil, err
 		}
-		b := &backend{name: bc.Name, url: &url.URL{Scheme: bc.URL.Scheme, Host: bc.URL.Host}, weight: max(1, bc.Weight), since: now}
 		if p.eject.Errors > 0 {
 			b.errors = make([]time.Time, 0, p.eject.Errors)
 		}
 		p.backends = append(p.backends, b)
-		urls = append(urls, b.url)
+		urls = append(urls, bc.URL)
 	}
 	p.origin = newOrigin(urls)
 	return p, nil
@@ -157,7 +159,7 @@ func (p *pool) status(now time.Time) PoolStatus {
 	p.readmit(now)
 	for i, b := range p.backends {
 		s.Backends[i] = BackendStatus{
-			Name: b.name, URL: b.url.String(), Weight: b.weight, State: b.state(), Since: b.since,
+			Name: b.name, URL: b.shown, Weight: b.weight, State: b.state(), Since: b.since,
 			InFlight: b.inFlight.Load(), Requests: b.requests.Load(), Failures: b.failures.Load(),
 		}
 	}

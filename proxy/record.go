@@ -40,7 +40,7 @@ func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
 		rec.Request.Target = head.Target
 	}
 	if v.in != nil {
-		rec.Client.Peer = req.Peer.String()
+		rec.Client.Peer = req.Origin.SocketText()
 	}
 	if v.body != nil {
 		rec.Request.Bytes = v.body.received()

@@ -62,12 +62,16 @@ func (h *Handler) judge(v *visit, resp *http.Response) gate.Verdict {
 }
 
 // public is how the client knows the site. A name that could not stand in a
-// URL is as good as none.
+// URL is as good as none. A trusted proxy may have named the port in a field of
+// its own; of the two that go without saying it may have meant its own.
 func (v *visit) public() public {
-	const longest = 300 // a name of 255 bytes, and a port
 	p := public{scheme: v.scheme(), authority: v.authority()}
-	if len(p.authority) > longest || !validAuthority(p.authority) {
-		p.authority = ""
+	if !validAuthority(p.authority) {
+		return public{scheme: p.scheme}
+	}
+	_, written := splitAuthority(p.authority)
+	if port := v.told("X-Forwarded-Port"); written == "" && validPort(port) && port != "80" && port != "443" {
+		p.authority += ":" + port
 	}
 	return p
 }

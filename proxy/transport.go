@@ -34,7 +34,7 @@ func newTransport(cfg PoolConfig) (*http.Transport, error) {
 	if connect <= 0 {
 		connect = defaultConnect
 	}
-	d := &dialer{connect: connect, idle: cfg.Timeout.Idle, tls: secure}
+	d := &dialer{connect: connect, idle: cfg.Timeout.Idle, tls: secure, sockets: sockets(cfg.Backends)}
 	t := &http.Transport{
 		Proxy:                  nil,
 		DialContext:            d.plain,
@@ -91,6 +91,7 @@ type dialer struct {
 	connect time.Duration // TCP and TLS together
 	idle    time.Duration // how long a backend may refuse to take bytes
 	tls     *tls.Config
+	sockets map[string]string // paths of Unix sockets, by address
 }
 
 func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -104,6 +105,9 @@ func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, err
 }
 
 func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if path, ok := d.sockets[addr]; ok {
+		network, addr = "unix", path
+	}
 	c, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err

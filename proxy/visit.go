@@ -34,14 +34,15 @@ func newVisit(w http.ResponseWriter, r *http.Request) *visit {
 	now := time.Now()
 	v := &visit{
 		req: &gate.Request{
-			HTTP: r, ID: gate.NewID(now), Arrived: now, ChosenBy: "peer", Spent: make([]gate.Span, 0, 10),
+			HTTP: r, ID: gate.NewID(now), Arrived: now, ChosenBy: gate.ByPeer, Spent: make([]gate.Span, 0, 10),
 			Head: &gate.Head{Method: r.Method, Target: r.RequestURI, Received: r.RequestURI, Proto: r.Proto, Host: r.Host},
 		},
 		in: gate.InboundOf(r.Context()),
 	}
 	v.rw = response{ResponseWriter: w, control: http.NewResponseController(w)}
 	if v.in != nil {
-		v.req.Listener, v.req.Peer = v.in.Listener(), v.in.Peer()
+		v.req.Listener, v.req.Origin = v.in.Listener(), v.in.Origin()
+		v.req.Peer, v.req.ChosenBy = v.req.Origin.Peer, v.req.Origin.ChosenBy
 		v.req.Client = v.req.Peer.Addr().Unmap().WithZone("")
 	}
 	return v

@@ -11,7 +11,11 @@ import (
 // run a phase.
 func (t *Transaction) fill() {
 	req, head, vars := t.req, t.req.Head, t.tx.Variables()
-	t.tx.ProcessConnection(req.Client.String(), int(req.Peer.Port()), "", 0)
+	client := ""
+	if req.Client.IsValid() { // else it is not known: a Unix socket has no address
+		client = req.Client.String()
+	}
+	t.tx.ProcessConnection(client, int(req.Peer.Port()), "", 0)
 	t.tx.SetServerName(head.Host)
 	t.tx.ProcessURI(head.Target, head.Method, head.Proto)
 	// Parameters without a name share one string in the engine; see own.

@@ -82,7 +82,8 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serveCommand(), checkCommand(), configCommand(), initCommand(), rulesCommand(), auditCommand(), selftestCommand(), bansCommand(), demoCommand(), versionCommand())
+	root.AddCommand(serveCommand(), checkCommand(), configCommand(), initCommand(), rulesCommand(), auditCommand(), selftestCommand(),
+		bansCommand(), geoCommand(), demoCommand(), versionCommand())
 	return root
 }
 

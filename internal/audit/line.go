@@ -49,6 +49,15 @@ const (
 	maxShownTarget = 160
 )
 
+// address is that of the client. Who came by a Unix socket and is named by
+// nobody has none.
+func address(r *gate.Record) string {
+	if r.Client.IP == "" && r.Client.Peer != "" {
+		return "unknown"
+	}
+	return Printable(r.Client.IP)
+}
+
 // Line renders a record as one line for a person who watches: when, what was
 // done, for whom, what was asked, and why. It is safe to print.
 func Line(r *gate.Record, colour bool) string {
@@ -64,7 +73,7 @@ func Line(r *gate.Record, colour bool) string {
 		return b.String()
 	}
 	fmt.Fprintf(&b, " %s", statusText(r.Status))
-	who := Printable(r.Client.IP)
+	who := address(r)
 	if r.Client.Country != "" {
 		who += " " + Printable(r.Client.Country)
 	}

@@ -116,14 +116,14 @@ func (p *page) near(r *gate.Record) string {
 }
 
 func (p *page) request(r *gate.Record) {
-	who := Printable(r.Client.IP)
+	who := address(r)
 	if r.Client.Country != "" {
 		who += " " + Printable(r.Client.Country)
 	}
 	if r.Client.ASN != 0 {
 		who += fmt.Sprintf(" AS%d", r.Client.ASN)
 	}
-	if r.Client.ChosenBy != "" && r.Client.ChosenBy != "peer" {
+	if r.Client.ChosenBy != "" && r.Client.ChosenBy != gate.ByPeer {
 		who += ", named by " + Printable(r.Client.ChosenBy) + " from " + Printable(r.Client.Peer)
 	}
 	p.row("client", who)

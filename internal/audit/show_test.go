@@ -117,6 +117,9 @@ func TestLine(t *testing.T) {
 			*r = gate.Record{V: 1, Event: "closed", Action: "pass", Status: 101, Client: r.Client, Request: gate.RecordRequest{Method: "GET", Host: "a", Target: "/ws"}, Tunnel: r.Tunnel}
 		}, " closed  101 203.0.113.7 NL GET a/ws in 1 B out 2 B 3 s "},
 		{"losses", func(r *gate.Record) { *r = gate.Record{V: 1, Event: "dropped", Action: "fail", Lost: 7} }, " dropped 7 records were not written"},
+		{"a client that nobody names", func(r *gate.Record) {
+			*r = gate.Record{V: 1, Action: "pass", Stage: gate.StagePool, Status: 200, Client: gate.RecordClient{Peer: "unix", ChosenBy: gate.ByPeer}, Request: gate.RecordRequest{Method: "GET", Host: "a", Target: "/"}}
+		}, " pass    200 unknown GET a/ "},
 		{"a connection without a request", func(r *gate.Record) {
 			*r = gate.Record{V: 1, Action: "refuse", Stage: gate.StageHTTP, Reason: gate.HTTPNoHead, Detail: "nothing came", Client: gate.RecordClient{IP: "192.0.2.1"}}
 		}, " refuse  --- 192.0.2.1   http.no_head (nothing came) "},

@@ -1,6 +1,6 @@
-// Package client decides who is calling: the peer of the connection, or the
-// address that trusted proxies name in a forwarding field (Forwarded of RFC
-// 7239, X-Forwarded-For, or a field with a single address).
+// Package client decides who is calling: who connected, or the address that
+// trusted proxies name in a forwarding field (Forwarded of RFC 7239,
+// X-Forwarded-For, or a field with a single address).
 //
 // It believes nobody but the configured proxies, never reads further left than
 // the first hop that is not one of them, and never refuses a request: what
@@ -25,9 +25,6 @@ const (
 	headerRequestID = "X-Request-Id"
 )
 
-// Peer is what ChosenBy says of a client that is the peer of its connection.
-const Peer = "peer"
-
 // unreadable follows the field's name in ChosenBy when the hop that had to
 // name the client held no address.
 const unreadable = " (unreadable)"
@@ -42,6 +39,7 @@ const maxID = 128
 // A Resolver finds the client of each request. It is safe for concurrent use.
 type Resolver struct {
 	trusted   *bart.Lite
+	unix      bool
 	header    string // as configured
 	doubtful  string // ChosenBy when the header did not name the client
 	trustedID bool
@@ -61,6 +59,7 @@ func New(cfg Config) (*Resolver, error) {
 	}
 	r := &Resolver{
 		trusted:   new(bart.Lite),
+		unix:      cfg.TrustUnix,
 		header:    header,
 		doubtful:  header + unreadable,
 		trustedID: cfg.TrustRequestID,
@@ -88,27 +87,38 @@ func New(cfg Config) (*Resolver, error) {
 }
 
 // Check finds the client of the request and sets Client, ChosenBy and Trusted,
-// and either ID (from a trusted proxy) or ClientID. It always passes.
+// and either ID (from a trusted proxy) or ClientID. It always passes. Whom
+// nobody names, who connected by a Unix socket, is not known: the zero Addr.
 func (r *Resolver) Check(req *gate.Request) gate.Verdict {
-	peer := clean(req.Peer.Addr())
-	req.Client, req.ChosenBy = peer, Peer
-	req.Trusted = r.trusted.Contains(peer)
+	peer, by := clean(req.Peer.Addr()), req.Origin.ChosenBy
+	if by == "" {
+		by = gate.ByPeer
+	}
+	req.Client, req.ChosenBy = peer, by
+	req.Trusted = r.TrustedPeer(peer, req.Origin.Unix)
 	if req.Trusted {
-		req.Client, req.ChosenBy = r.resolve(peer, req.Head.Fields)
+		req.Client, req.ChosenBy = r.resolve(peer, by, req.Head.Fields)
 	}
 	r.identify(req)
 	return gate.Passes(gate.StageClient)
 }
 
-// TrustedPeer reports whether addr is one of the trusted proxies.
-func (r *Resolver) TrustedPeer(addr netip.Addr) bool { return r.trusted.Contains(clean(addr)) }
-
-// resolve finds the client behind a trusted peer, and how.
-func (r *Resolver) resolve(peer netip.Addr, fields []gate.Field) (netip.Addr, string) {
-	if r.next == nil {
-		return r.single(peer, fields)
+// TrustedPeer reports whether who connected is one of the trusted proxies: by
+// the address, or as a process of this machine that has none.
+func (r *Resolver) TrustedPeer(addr netip.Addr, unix bool) bool {
+	if !addr.IsValid() {
+		return unix && r.unix
 	}
-	client, by := peer, Peer
+	return r.trusted.Contains(clean(addr))
+}
+
+// resolve finds the client behind a trusted peer, and how. What no field says
+// stays as it was.
+func (r *Resolver) resolve(peer netip.Addr, by string, fields []gate.Field) (netip.Addr, string) {
+	if r.next == nil {
+		return r.single(peer, by, fields)
+	}
+	client := peer
 	hops := 0
 	for i := len(fields) - 1; i >= 0; i-- {
 		if !strings.EqualFold(fields[i].Name, r.header) {
@@ -137,10 +147,10 @@ func (r *Resolver) resolve(peer netip.Addr, fields []gate.Field) (netip.Addr, st
 
 // single reads a field that holds the client's address and nothing else. Two
 // lines of it mean that one was not written by the proxy.
-func (r *Resolver) single(peer netip.Addr, fields []gate.Field) (netip.Addr, string) {
+func (r *Resolver) single(peer netip.Addr, by string, fields []gate.Field) (netip.Addr, string) {
 	value, n := lines(fields, r.header)
 	if n == 0 {
-		return peer, Peer
+		return peer, by
 	}
 	if addr, ok := r.read(trim(value)); ok && n == 1 {
 		return addr, r.header

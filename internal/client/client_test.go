@@ -120,7 +120,7 @@ func TestClient(t *testing.T) {
 		if req.Client.String() != tc.want || req.ChosenBy != tc.by {
 			t.Errorf("%s: client %s by %q, want %s by %q", tc.rule, req.Client, req.ChosenBy, tc.want, tc.by)
 		}
-		if trusted := tc.by != client.Peer || tc.want == "10.0.0.5"; req.Trusted != trusted {
+		if trusted := tc.by != gate.ByPeer || tc.want == "10.0.0.5"; req.Trusted != trusted {
 			t.Errorf("%s: trusted %v, want %v", tc.rule, req.Trusted, trusted)
 		}
 	}
@@ -136,7 +136,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("without trusted proxies: client %s, trusted %v, want the peer, untrusted", req.Client, req.Trusted)
 	}
 	req = request("")
-	if r.Check(req); req.Client.IsValid() || req.Trusted || req.ChosenBy != client.Peer {
+	if r.Check(req); req.Client.IsValid() || req.Trusted || req.ChosenBy != gate.ByPeer {
 		t.Errorf("without an address: client %s, trusted %v by %q, want none, untrusted", req.Client, req.Trusted, req.ChosenBy)
 	}
 }
@@ -147,8 +147,20 @@ func TestTrustedPeer(t *testing.T) {
 		"10.255.0.1": true, "::ffff:10.0.0.1": true, "11.0.0.1": false,
 		"2001:db8:77::1": true, "2001:db8:77::1%eth0": true, "2001:db9::1": false,
 	} {
-		if got := r.TrustedPeer(netip.MustParseAddr(addr)); got != want {
+		if got := r.TrustedPeer(netip.MustParseAddr(addr), false); got != want {
 			t.Errorf("TrustedPeer(%s) = %v, want %v", addr, got, want)
+		}
+	}
+	for _, trust := range []bool{false, true} {
+		r := resolver(t, client.Config{TrustUnix: trust})
+		if got := r.TrustedPeer(netip.Addr{}, true); got != trust {
+			t.Errorf("a Unix peer where unix is trusted %v: TrustedPeer = %v", trust, got)
+		}
+		if r.TrustedPeer(netip.Addr{}, false) {
+			t.Error("a peer without an address that came by no Unix socket is trusted")
+		}
+		if r.TrustedPeer(netip.MustParseAddr("203.0.113.9"), true) {
+			t.Error("an untrusted source behind a balancer on a Unix socket is trusted")
 		}
 	}
 }
@@ -228,7 +240,7 @@ func FuzzForwarded(f *testing.F) {
 			if c := req.Client; !c.IsValid() || c.Is4In6() || c.Zone() != "" {
 				t.Errorf("%s: %q: client %v is not canonical", header, talk, c)
 			}
-			if req.ChosenBy == client.Peer && req.Client != peer {
+			if req.ChosenBy == gate.ByPeer && req.Client != peer {
 				t.Errorf("%s: %q: client %v is called the peer", header, talk, req.Client)
 			}
 			for _, own := range appended[header] {

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
 	"sallyport/internal/gate"
-	"sallyport/internal/geo"
 	"sallyport/proxy"
 	"sallyport/waf"
 )
@@ -18,6 +18,7 @@ func (r *reader) check(c *Config) {
 	r.checkListeners(c)
 	r.checkAdmin(c)
 	r.checkClients(c)
+	r.checkSockets(c)
 	r.checkGeo(c)
 	r.checkPolicies(c)
 	for i, p := range c.Proxy.Pools {
@@ -41,7 +42,7 @@ func (r *reader) checkListeners(c *Config) {
 			if !r.written(path) {
 				path, what = fmt.Sprintf("listeners[%d].address", i), fmt.Sprintf("%s is taken by the admin endpoint, %s", l.Address, c.Server.Admin.Address)
 			}
-			r.fail(path, what, "choose another port")
+			r.fail(path, what, "choose another one")
 		}
 	}
 }
@@ -62,7 +63,7 @@ func (r *reader) checkAdmin(c *Config) {
 }
 
 func (r *reader) checkClients(c *Config) {
-	if len(c.Client.Trusted) == 0 {
+	if len(c.Client.Trusted) == 0 && !c.Client.TrustUnix {
 		for key, changed := range map[string]bool{
 			"clients.header":     !strings.EqualFold(c.Client.Header, r.defaults().Client.Header),
 			"clients.request_id": c.Client.TrustRequestID,
@@ -72,50 +73,21 @@ func (r *reader) checkClients(c *Config) {
 			}
 		}
 	}
-	for i, p := range c.Client.Trusted {
-		if p.Bits() == 0 {
-			r.warn(fmt.Sprintf("clients.trusted_proxies[%d]", i), "everybody is trusted to say who they are", "list your own proxies only")
-		}
-	}
 }
 
 // checkGeo refuses rules that no database can answer and that would therefore
 // let everybody pass. An allow list that nobody can be found on refuses
 // everybody instead, which is safe, and hardly meant.
 func (r *reader) checkGeo(c *Config) {
+	r.checkGeoHeaders(c)
+	if c.Geo.Mode == gate.Off {
+		return
+	}
 	r.checkGeoRules(c, "geo", c.Geo.Global)
 	for i, rc := range c.Proxy.Routes {
 		r.checkGeoRules(c, fmt.Sprintf("routes[%d].geo", i), c.Geo.Routes[rc.Route.Name])
 	}
 }
-
-func (r *reader) checkGeoRules(c *Config, path string, g geo.Rules) {
-	if c.Geo.Mode == gate.Off {
-		return
-	}
-	for key, rules := range map[string][]geo.Rule{"deny": g.Deny, "allow": g.Allow} {
-		at, tell, so := path+"."+key, r.fail, ""
-		if key == "allow" && g.DenyUnknown {
-			tell, so = r.warn, ": all are refused whom no prefix allows"
-		}
-		if c.Geo.Country == "" && slices.ContainsFunc(rules, namesCountry) {
-			tell(at, "a country, but no database that knows countries"+so, "name one in geo.country")
-		}
-		if c.Geo.ASN == "" && slices.ContainsFunc(rules, namesNetwork) {
-			tell(at, "a network number, but no database that knows networks"+so, "name one in geo.asn")
-		}
-	}
-	// Where networks alone are allowed, unknown is about these; an allow list
-	// has been told of already.
-	listed := slices.ContainsFunc(g.Allow, namesNetwork) || slices.ContainsFunc(g.Allow, namesCountry)
-	if r.written(path+".unknown") && g.DenyUnknown && c.Geo.Country == "" && !listed {
-		r.fail(path+".unknown", "every country is unknown without a database: all would be refused", "name one in geo.country")
-	}
-}
-
-func namesCountry(x geo.Rule) bool { return x.Country != "" }
-
-func namesNetwork(x geo.Rule) bool { return x.ASN != 0 }
 
 func (r *reader) checkPolicies(c *Config) {
 	used := map[string]bool{}
@@ -154,7 +126,7 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 		}
 		secure = secure || b.URL.Scheme == "https"
 		at := fmt.Sprintf("%s.backends[%d].url", path, i)
-		r.checkLoop(c, at, b.URL.Host)
+		r.checkLoop(c, at, b.URL)
 		for j, above := range p.Backends[:i] {
 			if above.URL != nil && *above.URL == *b.URL {
 				r.warn(at, fmt.Sprintf("the same server as backends[%d]", j), "a larger weight does the same, and counts errors in one place")
@@ -180,7 +152,11 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 
 // checkLoop refuses a backend that is the gateway itself: requests would go
 // round until something breaks, or reach the admin endpoint from outside.
-func (r *reader) checkLoop(c *Config, path, target string) {
+func (r *reader) checkLoop(c *Config, path string, backend *url.URL) {
+	target := backend.Host
+	if backend.Opaque != "" { // a Unix socket
+		target = backend.String()
+	}
 	if r.reaches(target, c.Server.Admin.Address) {
 		r.fail(path, "this is the gateway's own admin endpoint, "+c.Server.Admin.Address, "name the application's address")
 		return
@@ -196,6 +172,9 @@ func (r *reader) checkLoop(c *Config, path, target string) {
 // reaches tells whether a connection to target arrives at a socket that
 // listens on address.
 func (r *reader) reaches(target, address string) bool {
+	if strings.HasPrefix(target, unixPrefix) || strings.HasPrefix(address, unixPrefix) {
+		return target == address
+	}
 	host, port, err := net.SplitHostPort(target)
 	if err != nil {
 		return false
@@ -213,6 +192,9 @@ func (r *reader) reaches(target, address string) bool {
 
 // overlap tells whether two addresses cannot both be listened on.
 func overlap(a, b string) bool {
+	if strings.HasPrefix(a, unixPrefix) || strings.HasPrefix(b, unixPrefix) {
+		return a == b
+	}
 	hostA, portA, errA := net.SplitHostPort(a)
 	hostB, portB, errB := net.SplitHostPort(b)
 	if errA != nil || errB != nil || portA != portB || portA == "0" {

@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"sallyport/internal/server"
@@ -31,12 +30,14 @@ func (r *reader) files(c *Config) {
 		return
 	}
 	for i := range c.Server.Listeners {
+		r.socketPlace(fmt.Sprintf("listeners[%d].address", i), c.Server.Listeners[i].Address)
 		for j := range c.Server.Listeners[i].Certificates {
 			r.certificate(fmt.Sprintf("listeners[%d].tls.certificates[%d]", i, j), &c.Server.Listeners[i].Certificates[j])
 		}
 	}
 	r.readable("geo.country", c.Geo.Country)
 	r.readable("geo.asn", c.Geo.ASN)
+	r.listFiles(c)
 	for _, name := range policyNames(c) {
 		p := c.WAF.Policies[name]
 		r.matches("policies."+name+".rules_before", p.RulesBefore)
@@ -44,6 +45,12 @@ func (r *reader) files(c *Config) {
 	}
 	for _, p := range c.Proxy.Pools {
 		r.poolFiles("pools."+p.Name+".tls", p.TLS)
+		for i, b := range p.Backends {
+			at := fmt.Sprintf("pools.%s.backends[%d].url", p.Name, i)
+			if b.URL != nil && b.URL.Opaque != "" && !r.wrong[at] {
+				r.socketThere(at, b.URL.Opaque)
+			}
+		}
 	}
 	if c.Audit.Path != "-" {
 		r.appendable("audit.path", c.Audit.Path)
@@ -51,11 +58,7 @@ func (r *reader) files(c *Config) {
 	if c.Audit.RulesLog != "" {
 		r.appendable("audit.rules_log", c.Audit.RulesLog)
 	}
-	if socket, ok := strings.CutPrefix(c.Server.Admin.Address, "unix:"); ok {
-		if info, err := os.Stat(filepath.Dir(socket)); err != nil || !info.IsDir() {
-			r.fail("admin.address", "there is no directory "+filepath.Dir(socket), "create it")
-		}
-	}
+	r.socketPlace("admin.address", c.Server.Admin.Address)
 	r.stateFiles(c.State)
 }
 

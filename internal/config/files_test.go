@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -40,6 +41,8 @@ func fixtures(t *testing.T) string {
 		"blank.pem":         {0o644, []byte("\n")},
 		"country.mmdb":      {0o644, []byte("made up")},
 		"asn.mmdb":          {0o644, []byte("made up")},
+		"deny.txt":          {0o644, []byte("203.0.113.0/24\n")},
+		"allow.txt":         {0o644, []byte("192.0.2.0/24\n")},
 		"rules/before.conf": {0o644, []byte("# nothing yet\n")},
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},
@@ -55,6 +58,14 @@ func fixtures(t *testing.T) string {
 		if err := os.Chmod(name, f.mode); err != nil { // whatever the umask is
 			t.Fatal(err)
 		}
+	}
+	socket, err := net.Listen("unix", filepath.Join(dir, "run", "app.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket.(*net.UnixListener).SetUnlinkOnClose(false) // a name is all that the cases need
+	if err := socket.Close(); err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

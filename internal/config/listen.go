@@ -29,7 +29,8 @@ func (r *reader) listeners(o *object, c *Config) {
 
 func (r *reader) listener(o *object) server.Listener {
 	l := server.Listener{MinVersion: tls.VersionTLS12}
-	o.require("address", set(o, "address", &l.Address, parseAddress))
+	o.require("address", set(o, "address", &l.Address, r.socketAddress))
+	r.socket(o, &l)
 	secure := false
 	o.section("tls", func(o *object) {
 		secure = r.written(o.path)
@@ -132,11 +133,12 @@ func parseAddress(s string) (string, error) {
 	return s, nil
 }
 
-// adminAddress accepts the address of the admin endpoint: also a socket file.
-func (r *reader) adminAddress(s string) (string, error) {
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		path, err := r.namedFile(path)
-		return "unix:" + path, err
+// socketAddress accepts what can be listened on: an address and port, or the
+// file of a Unix socket.
+func (r *reader) socketAddress(s string) (string, error) {
+	if path, ok := strings.CutPrefix(s, unixPrefix); ok {
+		path, err := r.socketFile(path)
+		return unixPrefix + path, err
 	}
 	return parseAddress(s)
 }

@@ -30,7 +30,7 @@ func (r *reader) pool(o *object, name string) proxy.PoolConfig {
 	o.each("backends", func(o *object, i int) {
 		b := proxy.BackendConfig{Name: fmt.Sprintf("%s-%d", name, i+1), Weight: 1}
 		set(o, "name", &b.Name, parseName)
-		o.require("url", set(o, "url", &b.URL, parseBackend))
+		o.require("url", set(o, "url", &b.URL, r.backend))
 		set(o, "weight", &b.Weight, integer(1, 1000))
 		r.unique(o.join("name"), "backend of the pool", b.Name, len(p.Backends), func(i int) string { return p.Backends[i].Name })
 		p.Backends = append(p.Backends, b)
@@ -93,6 +93,19 @@ func (r *reader) poolTLS(o *object, t *proxy.TLSConfig) {
 		r.warn(o.join("verify"), "the backends' certificates are not verified: whoever stands between can read and change everything",
 			"write ca for an authority of your own")
 	}
+}
+
+// backend accepts where a backend is: a URL, or a Unix socket.
+func (r *reader) backend(s string) (*url.URL, error) {
+	if path, ok := strings.CutPrefix(s, unixPrefix); ok {
+		return r.socketBackend(path)
+	}
+	for _, theirs := range []string{"http://unix:", "http+unix:", "unix/", "unix@"} { // as others write it
+		if strings.HasPrefix(s, theirs) {
+			return nil, &problem{fmt.Sprintf("bad URL %q", s), "write a Unix socket as unix:/path/of/socket"}
+		}
+	}
+	return parseBackend(s)
 }
 
 // parseBackend accepts the URL of a backend: scheme, host and port. The result

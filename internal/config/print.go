@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,15 +29,17 @@ func (c *Config) Print(w io.Writer) error {
 	h2 := c.Server.HTTP2
 	p.line(0, "http2: {max_streams: %d, window: %s, stream_window: %s}", h2.MaxStreams, writeSize(int64(h2.Window)), writeSize(int64(h2.StreamWindow)))
 	p.line(0, "clients:")
-	p.line(1, "trusted_proxies: %s", texts(c.Client.Trusted, writePrefix))
+	p.line(1, "trusted_proxies: %s", writePeers(c.Client.Trusted, c.Client.TrustUnix))
 	p.line(1, "header: %s", text(c.Client.Header))
 	p.line(1, "request_id: %s", pick(c.Client.TrustRequestID, "trusted", "generate"))
 	p.line(0, "geo:")
 	p.line(1, "mode: %s", c.Geo.Mode)
 	p.line(1, "country: %s", text(c.Geo.Country))
 	p.line(1, "asn: %s", text(c.Geo.ASN))
+	p.line(1, "max_age: %s", writeDays(c.Geo.MaxAge))
 	p.geoRules(1, c.Geo.Global)
 	p.line(1, "exempt_paths: %s", texts(c.Geo.ExemptPaths, same))
+	p.line(1, "headers: %s", texts(c.Proxy.GeoHeaders, same))
 	p.limits(c)
 	p.bans(c.Bans)
 	p.line(0, "waf: {memory: %s}", writeSize(c.WAF.Memory))
@@ -71,6 +74,10 @@ func (p *printer) listeners(ls []server.Listener) {
 	p.line(0, "listeners:")
 	for _, l := range ls {
 		p.line(1, "- address: %s", text(l.Address))
+		if l.Mode != 0 {
+			p.line(2, "mode: \"%04o\"", l.Mode)
+		}
+		p.line(2, "proxy_protocol: %s", writePeers(l.ProxyProtocol, l.ProxyProtocolUnix))
 		if len(l.Certificates) > 0 {
 			p.line(2, "tls:")
 			p.line(3, "certificates:")
@@ -112,8 +119,10 @@ func (p *printer) http(c *Config) {
 }
 
 func (p *printer) geoRules(depth int, g geo.Rules) {
-	p.line(depth, "deny: %s", texts(g.Deny, writeGeoRule))
-	p.line(depth, "allow: %s", texts(g.Allow, writeGeoRule))
+	p.line(depth, "deny: %s", texts(g.Deny, geo.Rule.String))
+	p.line(depth, "allow: %s", texts(g.Allow, geo.Rule.String))
+	p.line(depth, "deny_files: %s", texts(g.DenyFiles, same))
+	p.line(depth, "allow_files: %s", texts(g.AllowFiles, same))
 	p.line(depth, "unknown: %s", pick(g.DenyUnknown, "deny", "allow"))
 }
 
@@ -204,6 +213,18 @@ func (p *printer) rest(c *Config) {
 }
 
 func same(s string) string { return s }
+
+// writePeers writes a list of those who connect.
+func writePeers(prefixes []netip.Prefix, unix bool) string {
+	var words []string
+	for _, p := range prefixes {
+		words = append(words, writePrefix(p))
+	}
+	if unix {
+		words = append(words, unixPeers)
+	}
+	return texts(words, same)
+}
 
 func pick(yes bool, a, b string) string {
 	if yes {

@@ -41,7 +41,7 @@ func (r *reader) defaults() *Config {
 			ShutdownTimeout: 30 * time.Second,
 		},
 		Client: client.Config{Header: "X-Forwarded-For"},
-		Geo:    geo.Config{Mode: gate.Enforce, Routes: map[string]geo.Rules{}},
+		Geo:    geo.Config{Mode: gate.Enforce, MaxAge: 45 * 24 * time.Hour, Routes: map[string]geo.Rules{}},
 		Limiter: limiter.Config{
 			Mode:       gate.Enforce,
 			Limits:     []limiter.Limit{{Name: "per-client", Rate: 100, Burst: 400}},
@@ -118,7 +118,7 @@ func (r *reader) read(src []byte) *Config {
 }
 
 func (r *reader) clients(o *object, c *Config) {
-	setList(o, "trusted_proxies", &c.Client.Trusted, parsePrefix)
+	c.Client.Trusted, c.Client.TrustUnix = r.peers(o, "trusted_proxies")
 	set(o, "header", &c.Client.Header, parseField)
 	set(o, "request_id", &c.Client.TrustRequestID, flag("generate", "trusted"))
 }
@@ -127,18 +127,23 @@ func (r *reader) geo(o *object, c *Config) {
 	set(o, "mode", &c.Geo.Mode, choice(gate.Enforce, gate.Watch, gate.Off))
 	set(o, "country", &c.Geo.Country, r.file)
 	set(o, "asn", &c.Geo.ASN, r.file)
-	c.Geo.Global = geoRules(o)
+	set(o, "max_age", &c.Geo.MaxAge, days(0, 3650))
+	c.Geo.Global = r.geoRules(o)
 	setList(o, "exempt_paths", &c.Geo.ExemptPaths, parsePrefixPath)
+	setList(o, "headers", &c.Proxy.GeoHeaders, choice(proxy.GeoCountry, proxy.GeoContinent, proxy.GeoASN))
 }
 
 // geoRules reads the rules that geo and each route's geo share.
-func geoRules(o *object) geo.Rules {
+func (r *reader) geoRules(o *object) geo.Rules {
 	var g geo.Rules
 	setList(o, "deny", &g.Deny, parseGeoRule)
 	setList(o, "allow", &g.Allow, parseGeoRule)
+	setList(o, "deny_files", &g.DenyFiles, r.namedFile)
+	setList(o, "allow_files", &g.AllowFiles, r.namedFile)
 	// Who lists countries means these and no others: an address of which the
-	// country is not known is not among them.
-	g.DenyUnknown = slices.ContainsFunc(g.Allow, func(rule geo.Rule) bool { return !rule.Prefix.IsValid() })
+	// country is not known is not among them. A list in a file may name networks.
+	listed := len(g.AllowFiles) > 0 || slices.ContainsFunc(g.Allow, func(x geo.Rule) bool { return !x.Prefix.IsValid() && x.Class == "" })
+	g.DenyUnknown = namesUnknown(g.Deny) || listed && !namesUnknown(g.Allow)
 	set(o, "unknown", &g.DenyUnknown, flag("allow", "deny"))
 	return g
 }
@@ -226,7 +231,7 @@ func (r *reader) admin(o *object, c *Config) {
 		if s == "" {
 			return s, nil
 		}
-		return r.adminAddress(s)
+		return r.socketAddress(s)
 	})
 	setList(o, "hosts", &a.Hosts, parseAdminHost)
 	set(o, "metrics", &a.MetricsOpen, flag("token", "open"))

@@ -46,7 +46,7 @@ func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
 		rt.Limits = []string{} // none; nil would be all
 	}
 	o.section("geo", func(o *object) {
-		if g := geoRules(o); len(g.Deny) > 0 || len(g.Allow) > 0 || g.DenyUnknown {
+		if g := r.geoRules(o); len(g.Deny)+len(g.Allow)+len(g.DenyFiles)+len(g.AllowFiles) > 0 || g.DenyUnknown {
 			c.Geo.Routes[rt.Name] = g
 		}
 	})

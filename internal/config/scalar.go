@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"sallyport/internal/geo"
 	"sallyport/proxy"
 )
 
@@ -243,46 +242,6 @@ func writePrefix(p netip.Prefix) string {
 		return p.Addr().String()
 	}
 	return p.String()
-}
-
-// parseGeoRule accepts a country, a network number or a prefix.
-func parseGeoRule(s string) (geo.Rule, error) {
-	if strings.ContainsAny(s, ".:/") {
-		p, err := parsePrefix(s)
-		return geo.Rule{Prefix: p}, err
-	}
-	upper := strings.ToUpper(s)
-	if digits, ok := strings.CutPrefix(upper, "AS"); ok && isDigits(digits) {
-		n, err := strconv.ParseUint(digits, 10, 32)
-		if err != nil || n == 0 || digits[0] == '0' {
-			return geo.Rule{}, &problem{fmt.Sprintf("bad network number %q", s), "write AS1 to AS4294967295"}
-		}
-		return geo.Rule{ASN: uint32(n)}, nil
-	}
-	if isCountry(upper) {
-		return geo.Rule{Country: upper}, nil
-	}
-	hint := "write a country as NL, a network as AS64496, or an address as 203.0.113.0/24"
-	switch {
-	case isDigits(s):
-		hint = fmt.Sprintf("did you mean AS%s?", s)
-	case mistakenCountry(upper) != "":
-		hint = fmt.Sprintf("did you mean %s?", mistakenCountry(upper))
-	case len(s) == 2:
-		hint = "write a code of ISO 3166-1 alpha-2"
-	}
-	return geo.Rule{}, &problem{fmt.Sprintf("no such country or network %q", s), hint}
-}
-
-// writeGeoRule is how a rule is written.
-func writeGeoRule(g geo.Rule) string {
-	switch {
-	case g.Country != "":
-		return g.Country
-	case g.ASN != 0:
-		return "AS" + strconv.FormatUint(uint64(g.ASN), 10)
-	}
-	return writePrefix(g.Prefix)
 }
 
 // parseStatus accepts a status code or an inclusive range of them.

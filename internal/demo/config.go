@@ -60,6 +60,7 @@ clients:
 geo:
   country: %s
   asn: %s
+  max_age: 0d                           # the databases are made up, and stay as they are
   deny: [KP, AS64501]                   # 198.51.100.0/24 by country, 203.0.113.0/24 by network
 
 limits:

@@ -57,6 +57,7 @@ var confined = map[string][]string{
 	"github.com/goccy/go-yaml":                   {"internal/config", "internal/ftw"},
 	"github.com/spf13/cobra":                     {"cmd/sallyport"},
 	"github.com/coreos/go-systemd":               {"internal/server"},
+	"github.com/pires/go-proxyproto":             {"internal/server"},
 	"github.com/maxmind/mmdbwriter":              {"internal/testkit"},
 }
 

@@ -68,6 +68,7 @@ const (
 	HTTPBodyTooSlow        Reason = "http.body_too_slow"
 	HTTPReaderTooSlow      Reason = "http.reader_too_slow"
 	HTTPNoHead             Reason = "http.no_head"
+	HTTPProxyProtocol      Reason = "http.proxy_protocol"
 	HTTPTLSHandshake       Reason = "http.tls_handshake"
 	HTTPTooManyConnections Reason = "http.too_many_connections"
 	HTTPMethodNotAllowed   Reason = "http.method_not_allowed"
@@ -78,6 +79,8 @@ const (
 	GeoPrefix              Reason = "geo.prefix"
 	GeoASN                 Reason = "geo.asn"
 	GeoCountry             Reason = "geo.country"
+	GeoContinent           Reason = "geo.continent"
+	GeoPrivate             Reason = "geo.private"
 	GeoNotAllowed          Reason = "geo.not_allowed"
 	GeoUnknown             Reason = "geo.unknown"
 	GeoUnavailable         Reason = "geo.unavailable"
@@ -308,7 +311,7 @@ var reasons = []ReasonInfo{
 	{HTTPPathOverlong, ClassHygiene, 400, true, "overlong UTF-8 in the path", "RFC 3629 section 3",
 		"Overlong forms hide slashes and dots from the rules.",
 		"Send the shortest form."},
-	{HTTPHeaderUnderscore, ClassHygiene, 400, true, "a field name with an underscore that shadows a framing, routing or forwarding field", "RFC 3875 section 4.1.18",
+	{HTTPHeaderUnderscore, ClassHygiene, 400, true, "a field name that shadows a framing, routing or forwarding field with an underscore, or a like mark, for a dash", "RFC 3875 section 4.1.18",
 		"CGI-style servers take X_Forwarded_For for X-Forwarded-For.",
 		"Send the name with dashes, or waive the reason."},
 	{HTTPBodyUnexpected, ClassHygiene, 400, true, "a body on GET or HEAD", "RFC 9110 section 9.3.1",
@@ -359,6 +362,9 @@ var reasons = []ReasonInfo{
 	{HTTPNoHead, ClassSize, 408, true, "a connection on which nothing readable arrived in time (in the record only)", "RFC 9112 section 9.5",
 		"Idle connections use up the connection limit.",
 		"Nothing; browsers open spare connections."},
+	{HTTPProxyProtocol, ClassFraming, 400, true, "no valid PROXY header from a peer that has to send one (in the record only)", "the PROXY protocol specification, section 2",
+		"Without its header a balancer's connection would be taken for the balancer itself.",
+		"Let the balancer send PROXY version 1 or 2, or take it out of proxy_protocol of the listener; the detail names what was wrong."},
 	{HTTPTLSHandshake, ClassFraming, 400, true, "the TLS handshake failed (in the record only)", "RFC 8446 section 6",
 		"Scanners and plain HTTP on a TLS port.",
 		"Check the client; the detail names the failure."},
@@ -382,16 +388,22 @@ var reasons = []ReasonInfo{
 		"Open a connection for each host, or use one certificate for both."},
 	{GeoPrefix, ClassPolicy, 403, false, "the address is in a denied prefix", "",
 		"",
-		"Remove the prefix from geo.deny, or allow a narrower decision on the route."},
+		"Remove the prefix from geo.deny or from the list that the record names: nothing overrides it."},
 	{GeoASN, ClassPolicy, 403, false, "the address belongs to a denied network", "",
 		"",
-		"Remove the network from geo.deny, or allow its prefix."},
+		"Remove the network from geo.deny or from the list that the record names, or allow the prefix."},
 	{GeoCountry, ClassPolicy, 403, false, "the address belongs to a denied country", "",
 		"",
 		"Remove the country from geo.deny, or allow the prefix."},
-	{GeoNotAllowed, ClassPolicy, 403, false, "geo.allow is given and does not name the address", "",
+	{GeoContinent, ClassPolicy, 403, false, "the address belongs to a denied continent", "",
 		"",
-		"Add the country, network or prefix to geo.allow."},
+		"Remove the continent from geo.deny, or allow the prefix; an allowed country is no exception to it."},
+	{GeoPrivate, ClassPolicy, 403, false, "the address is private, and geo.deny names private ones", "RFC 1918, RFC 4193",
+		"",
+		"Remove private from geo.deny, or allow the prefix. If clients come through a proxy of yours, list it in clients.trusted_proxies."},
+	{GeoNotAllowed, ClassPolicy, 403, false, "geo.allow or geo.allow_files is given and does not name the address", "",
+		"",
+		"Add the country, network or prefix to geo.allow or to a list."},
 	{GeoUnknown, ClassPolicy, 403, false, "the country of the address is not known", "",
 		"",
 		"Set geo.unknown: allow, or allow the prefix."},

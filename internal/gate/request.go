@@ -87,8 +87,9 @@ func (r *Rejection) Verdict(under Mode) Verdict {
 // A Place is where an address is, as far as the databases know. The zero
 // Place is unknown.
 type Place struct {
-	Country string // ISO 3166-1 alpha-2, upper case; empty: unknown
-	ASN     uint32 // 0: unknown
+	Country   string // ISO 3166-1 alpha-2, upper case; empty: unknown
+	Continent string // AF, AN, AS, EU, NA, OC or SA; empty: unknown
+	ASN       uint32 // 0: unknown
 }
 
 // A Route is one site or part of a site, as configured. It is never modified
@@ -125,16 +126,17 @@ func (r *Route) Tolerates(reason Reason) bool {
 // A Request is one request on its way through the stages. It belongs to the
 // goroutine that serves it; each field is written once, by the stage named.
 type Request struct {
-	HTTP     *http.Request // its Body may be replaced by a stage that held part of it
-	Head     *Head         // from the connection; never nil
-	ID       string        // ours: a UUID version 7 (RFC 9562 section 5.7)
-	ClientID string        // the client's own X-Request-Id, for the record only
-	Listener string        // address of the listener, as configured
-	Peer     netip.AddrPort
+	HTTP     *http.Request  // its Body may be replaced by a stage that held part of it
+	Head     *Head          // from the connection; never nil
+	ID       string         // ours: a UUID version 7 (RFC 9562 section 5.7)
+	ClientID string         // the client's own X-Request-Id, for the record only
+	Listener string         // address of the listener, as configured
+	Peer     netip.AddrPort // who connected: the Peer of Origin, for all that is judged
+	Origin   Origin
 	Arrived  time.Time
 
-	Client   netip.Addr // client: unmapped, without zone; the peer until then
-	ChosenBy string     // client: "peer", or the name of the field that named the client
+	Client   netip.Addr // client: unmapped, without zone; the peer until then; the zero Addr: not known
+	ChosenBy string     // client: that of Origin until then, or the name of the field that named the client
 	Trusted  bool       // client: the peer is a trusted proxy
 	Route    *Route     // route: nil when none took it
 	Path     string     // route: canonical, for matching only; never forwarded
@@ -150,14 +152,46 @@ type Span struct {
 	Took  time.Duration
 }
 
+// How a client is found where no field names it.
+const (
+	ByPeer  = "peer"           // it is the other end of the connection
+	ByPROXY = "PROXY protocol" // a balancer named it when it connected
+)
+
+// An Origin is where a connection came from. It is not modified once HTTP
+// begins on the connection.
+type Origin struct {
+	Socket netip.AddrPort // the other end; the zero AddrPort where it has no address
+	Unix   bool           // the other end is a process of this machine, on a Unix socket
+	// Peer is who connected: Socket, or the source that a PROXY header named.
+	// Unmapped, without zone; the zero AddrPort: not known.
+	Peer     netip.AddrPort
+	ChosenBy string // ByPeer or ByPROXY
+	// Unnamed is set where a balancer's PROXY header names nobody: its own
+	// connections, and those of clients that it cannot name. Peer is then the
+	// balancer, and what is held against Peer is held against all behind it.
+	Unnamed bool
+}
+
+// SocketText names the other end of the connection for a person.
+func (o Origin) SocketText() string {
+	switch {
+	case o.Unix:
+		return "unix"
+	case o.Socket.IsValid():
+		return o.Socket.String()
+	}
+	return ""
+}
+
 // Inbound is what the handler asks of the connection that a request came by.
 type Inbound interface {
 	// Head takes the head that belongs to r. It never returns nil: a request
 	// that does not agree with the next head waiting gets one whose Rejection
 	// is gateway.unpaired.
 	Head(r *http.Request) *Head
-	// Peer is the address of the other end of the connection.
-	Peer() netip.AddrPort
+	// Origin is where the connection came from.
+	Origin() Origin
 	// Listener is the configured address that accepted the connection.
 	Listener() string
 	// Covers reports whether the certificate that the connection was opened

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -35,6 +36,7 @@ func Check(cfg *config.Config) Findings {
 	if filter, err := geo.Open(cfg.Geo, log); err != nil {
 		f.add(cfg, "geo", err)
 	} else {
+		f.ages(cfg, filter.Databases())
 		f.add(cfg, "geo", filter.Close())
 	}
 	if err := proxy.Check(cfg.Proxy); err != nil {
@@ -50,6 +52,18 @@ func Check(cfg *config.Config) Findings {
 	}
 	f.Summary = summary(cfg, policies)
 	return f
+}
+
+// ages warns of databases that are old.
+func (f *Findings) ages(cfg *config.Config, databases []geo.Database) {
+	for _, b := range databases {
+		if b.Old {
+			d := cfg.At("geo." + b.Kind)
+			d.What, d.Warning = "the database was built on "+b.Built.UTC().Format(time.DateOnly)+", longer ago than geo.max_age", true
+			d.Hint = "fetch a newer one"
+			f.Problems = append(f.Problems, d)
+		}
+	}
 }
 
 // add notes an error: as the diagnostics that it holds, or as one about the

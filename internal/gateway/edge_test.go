@@ -75,14 +75,22 @@ func open(tb testing.TB, backend http.Handler, text string, files ...string) *ed
 	be.Config.DisableGeneralOptionsHandler = true // OPTIONS * is for the handler to see
 	be.Start()
 	tb.Cleanup(be.Close)
-	e := &edge{backend: be, dir: tb.TempDir()}
+	e := openTo(tb, strings.TrimPrefix(be.URL, "http://"), text, files...)
+	e.backend = be
+	return e
+}
+
+// openTo is open for a backend that is there already.
+func openTo(tb testing.TB, backend, text string, files ...string) *edge {
+	tb.Helper()
+	e := &edge{dir: tb.TempDir()}
 	for i := 0; i < len(files); i += 2 {
 		if err := os.WriteFile(filepath.Join(e.dir, files[i]), []byte(files[i+1]), 0o600); err != nil {
 			tb.Fatal(err)
 		}
 	}
 	e.file = filepath.Join(e.dir, "sallyport.yaml")
-	e.write(tb, strings.ReplaceAll(text, "$BACKEND", strings.TrimPrefix(be.URL, "http://")))
+	e.write(tb, strings.ReplaceAll(text, "$BACKEND", backend))
 	e.gateway = gateway.New(gateway.Options{
 		Load:    func() (*config.Config, gate.Diagnostics) { return config.Load(e.file) },
 		Version: "test", Also: &e.notes, Log: zap.NewNop(),

@@ -18,7 +18,6 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/internal/testkit"
-	"sallyport/internal/wire"
 )
 
 // leaky is a backend that tells everything about itself.
@@ -287,34 +286,6 @@ func TestRecordsOfRefusalsAtTheGuard(t *testing.T) {
 				t.Errorf("%s: the record holds a secret: %s, %v", tc.rule, text, err)
 			}
 		}
-	}
-}
-
-// TestWireCorpus sends every HTTP/1 case to the whole gateway. A
-// refused request must not reach the backend, not with one byte: bodies are
-// held to be judged, so that one that breaks off later is refused as a whole.
-func TestWireCorpus(t *testing.T) {
-	cases, err := wire.In(wire.HTTP1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var seen capture
-	edges := map[string]*edge{} // by what is asked for
-	for _, c := range cases {
-		asked := strings.Trim(fmt.Sprint(c.Refuse), "[]")
-		if edges[asked] == nil {
-			edges[asked] = open(t, &seen, `
-listeners: [{address: "127.0.0.1:0"}]
-limits: []
-policies: {default: {inbound_threshold: 1000}}
-http: {header_timeout: 1s, max_body: 1MiB, refuse: [`+strings.ReplaceAll(asked, " ", ", ")+`]}
-pools: {app: {backends: [{name: one, url: "http://$BACKEND"}], eject: {errors: 0}}}
-routes: [{name: site, pool: app}]
-audit: {path: audit.jsonl}
-admin: {address: ""}
-`)
-		}
-		testWire(t, edges[asked], c, &seen)
 	}
 }
 

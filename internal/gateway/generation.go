@@ -45,7 +45,7 @@ func (g *Generation) open() (err error) {
 		return err
 	}
 	g.limiter = limiter.New(cfg.Limiter, g.gateway.limiter.Load())
-	if g.bans, err = g.gateway.openBans(cfg, g.client.TrustedPeer); err != nil {
+	if g.bans, err = g.gateway.openBans(cfg, g.trusted); err != nil {
 		return err
 	}
 	if g.waf, err = waf.New(cfg.WAF, log.Named("waf")); err != nil {
@@ -57,7 +57,9 @@ func (g *Generation) open() (err error) {
 	if g.audit, err = g.gateway.openAudit(cfg.Audit); err != nil {
 		return err
 	}
-	g.handler, err = proxy.New(cfg.Proxy, proxy.Stages{
+	handling := cfg.Proxy
+	handling.ClientHeader = cfg.Client.Header
+	g.handler, err = proxy.New(handling, proxy.Stages{
 		Client:    g.client,
 		Ban:       g.bans,
 		Geo:       g.geo,
@@ -67,6 +69,9 @@ func (g *Generation) open() (err error) {
 	}, proxy.Identity{Host: g.gateway.host, Version: g.gateway.opt.Version, Generation: g.number}, log.Named("proxy"))
 	return err
 }
+
+// trusted reports whether an address is a trusted proxy's.
+func (g *Generation) trusted(a netip.Addr) bool { return g.client.TrustedPeer(a, false) }
 
 // Activate is called once, when the generation starts to serve.
 func (g *Generation) Activate() {
@@ -104,7 +109,9 @@ func (g *Generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handl
 func (g *Generation) Server() server.Config { return g.cfg.Server }
 
 // TrustedPeer implements server.Generation.
-func (g *Generation) TrustedPeer(a netip.Addr) bool { return g.client.TrustedPeer(a) }
+func (g *Generation) TrustedPeer(peer netip.Addr, unix bool) bool {
+	return g.client.TrustedPeer(peer, unix)
+}
 
 // inspector lets the handler drive the engine without knowing its package.
 type inspector struct{ engine *waf.Engine }

@@ -149,11 +149,12 @@ admin: {address: ""}
 func tapped(t *testing.T, e *edge, p *tap, c wire.Case, way string, send func(*testkit.RawConn)) int {
 	t.Helper()
 	conn := testkit.DialRaw(t, e.address)
+	defer conn.Close() //nolint:errcheck // the gateway has closed its side
 	sent := make(chan struct{})
 	go func() { // a refusal may end the connection before all is sent
 		defer close(sent)
 		send(conn)
-		if c.HalfClose {
+		if c.HalfClose && c.Refused() { // a client that says its last while a backend is asked counts as gone
 			conn.HalfClose()
 		}
 	}()

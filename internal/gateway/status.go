@@ -13,6 +13,7 @@ type Status struct {
 	Mode     gate.Mode               `json:"mode"`
 	Policies map[string]PolicyStatus `json:"policies"`
 	Geo      []DatabaseStatus        `json:"geo"`
+	Lists    []ListStatus            `json:"geo_lists"`
 	Limiter  LimiterStatus           `json:"limiter"`
 	Audit    AuditStatus             `json:"audit"`
 	Pools    []proxy.PoolStatus      `json:"pools"`
@@ -35,6 +36,16 @@ type DatabaseStatus struct {
 	Type    string    `json:"type"`
 	Built   time.Time `json:"built"`
 	Loaded  time.Time `json:"loaded"`
+	Old     bool      `json:"old,omitempty"`     // built longer ago than geo.max_age
+	Problem string    `json:"problem,omitempty"` // why a newer file is not in use
+}
+
+// ListStatus is one list of networks.
+type ListStatus struct {
+	Path    string    `json:"path"`
+	Entries int       `json:"entries"` // that count
+	Written int       `json:"written"` // that the file holds, repeated and ended ones included
+	Loaded  time.Time `json:"loaded"`
 	Problem string    `json:"problem,omitempty"` // why a newer file is not in use
 }
 
@@ -55,7 +66,7 @@ type AuditStatus struct {
 // Status implements server.Generation.
 func (g *Generation) Status() any {
 	s := Status{
-		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Geo: []DatabaseStatus{}, Limiter: LimiterStatus(g.limiter.Stats()),
+		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Geo: []DatabaseStatus{}, Lists: []ListStatus{}, Limiter: LimiterStatus(g.limiter.Stats()),
 		Audit: AuditStatus{Path: g.cfg.Audit.Path, Dropped: g.audit.Dropped()}, Pools: g.handler.Pools(), Warnings: []string{},
 	}
 	for name, info := range g.waf.Policies() {
@@ -64,6 +75,9 @@ func (g *Generation) Status() any {
 	}
 	for _, d := range g.geo.Databases() {
 		s.Geo = append(s.Geo, DatabaseStatus(d))
+	}
+	for _, l := range g.geo.Lists() {
+		s.Lists = append(s.Lists, ListStatus(l))
 	}
 	for _, d := range g.waf.Warnings() {
 		s.Warnings = append(s.Warnings, d.String())
@@ -104,7 +118,11 @@ func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
 	s.AuditDropped = gen.audit.Dropped()
 	s.WAFHeld, s.WAFMemory = gen.waf.Held(), gen.cfg.WAF.Memory
 	for _, d := range gen.geo.Databases() {
-		s.Geo = append(s.Geo, metrics.GeoSnapshot{Database: d.Kind, Built: d.Built})
+		s.Geo = append(s.Geo, metrics.GeoSnapshot{Database: d.Kind, Built: d.Built, Problem: d.Problem != ""})
+	}
+	s.GeoMaxAge = gen.cfg.Geo.MaxAge
+	for _, l := range gen.geo.Lists() {
+		s.GeoLists = append(s.GeoLists, metrics.GeoListSnapshot{Path: l.Path, Entries: l.Entries, Problem: l.Problem != ""})
 	}
 	for _, p := range gen.handler.Pools() {
 		pool := metrics.PoolSnapshot{Name: p.Name}

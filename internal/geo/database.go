@@ -3,10 +3,8 @@ package geo
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -38,7 +36,7 @@ var (
 func readCountry(r *geoip2.Reader, addr netip.Addr, at gate.Place) (gate.Place, error) {
 	c, err := r.Country(addr)
 	if err == nil {
-		at.Country = c.Country.ISOCode
+		at.Country, at.Continent = c.Country.ISOCode, c.Continent.Code
 	}
 	return at, err
 }
@@ -60,9 +58,14 @@ type snapshot struct {
 	loaded time.Time
 }
 
+// demands is what the rules ask of a database beyond what its kind tells.
+type demands struct {
+	continents bool
+}
+
 // load reads a database and makes sure that it can answer.
-func (k kind) load(path string) (*snapshot, error) {
-	data, info, err := readFile(path)
+func (k kind) load(path string, d demands) (*snapshot, error) {
+	data, info, err := readFile(path, maxDatabase)
 	if err != nil {
 		return nil, err
 	}
@@ -76,41 +79,10 @@ func (k kind) load(path string) (*snapshot, error) {
 	if err := k.probe(r); err != nil {
 		return nil, err
 	}
-	if err := notEmpty(data); err != nil {
+	if err := inhabited(data, d); err != nil {
 		return nil, err
 	}
 	return &snapshot{reader: r, file: info, loaded: time.Now()}, nil
-}
-
-// readFile reads a regular file of bounded size.
-func readFile(path string) ([]byte, fs.FileInfo, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be opened: %w", cause(err))
-	}
-	defer f.Close() //nolint:errcheck // only read
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, nil, fmt.Errorf("cannot be read: %w", cause(err))
-	case !info.Mode().IsRegular():
-		return nil, nil, errors.New("is not a regular file")
-	case info.Size() > maxDatabase:
-		return nil, nil, fmt.Errorf("is larger than %d bytes", maxDatabase)
-	}
-	data := make([]byte, info.Size())
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, nil, fmt.Errorf("cannot be read: %w", cause(err))
-	}
-	return data, info, nil
-}
-
-// cause drops the path that os puts before an error: the message has it.
-func cause(err error) error {
-	if pe, ok := errors.AsType[*fs.PathError](err); ok {
-		return pe.Err
-	}
-	return err
 }
 
 // probe asks for addresses all over both families. It finds a database of the
@@ -133,18 +105,38 @@ func (k kind) probe(r *geoip2.Reader) error {
 	return nil
 }
 
-// notEmpty refuses a database that knows no network at all: every rule about
-// countries would quietly stop to apply.
-func notEmpty(data []byte) error {
+// continentSample is how many networks are looked at for one whose continent is
+// known: makers of databases fill the field in for all or for none.
+const continentSample = 10_000
+
+// inhabited refuses a database that knows no network at all, or no continent
+// where rules name one: they would quietly stop to apply.
+func inhabited(data []byte, d demands) error {
 	r, err := maxminddb.OpenBytes(data)
 	if err != nil {
 		return fmt.Errorf("is not a readable mmdb file: %w", err)
 	}
+	seen := 0
 	for network := range r.Networks() {
 		if err := network.Err(); err != nil {
 			return fmt.Errorf("is not sound: %w", err)
 		}
-		return nil
+		if !d.continents {
+			return nil
+		}
+		var continent string
+		if err := network.DecodePath(&continent, "continent", "code"); err != nil {
+			return fmt.Errorf("is not sound: %w", err)
+		}
+		if continent != "" {
+			return nil
+		}
+		if seen++; seen == continentSample {
+			break
+		}
+	}
+	if seen > 0 {
+		return errors.New("knows no continents, and rules name some")
 	}
 	return errors.New("is empty")
 }
@@ -159,80 +151,63 @@ func (k kind) ask(r *geoip2.Reader, addr netip.Addr, at gate.Place) (gate.Place,
 	return k.read(r, addr, at)
 }
 
-// A database is one file and the newest sound version of it. poll belongs to
-// one goroutine, everything else may be called by many.
+// A database is one file and the newest sound version of it. tick belongs to
+// one goroutine, lookup and describe may be called by many.
 type database struct {
+	watched
 	kind    kind
-	path    string
+	demands demands
+	maxAge  time.Duration // 0: none
 	current atomic.Pointer[snapshot]
-	problem atomic.Pointer[string] // why current is not what the file holds; nil: it is
-	seen    fs.FileInfo            // at the last poll, when it was not what current was read from
-	refused fs.FileInfo            // what could not be loaded, so as not to try it again
-	missing bool                   // the last poll could not find the file
+	warned  time.Time // when its age was last told
 }
 
-func newDatabase(k kind, path string) *database { return &database{kind: k, path: path} }
+func newDatabase(k kind, path string, d demands, maxAge time.Duration) *database {
+	return &database{watched: watched{what: "geo database", path: path}, kind: k, demands: d, maxAge: maxAge}
+}
 
-// take puts a version into use.
-func (d *database) take(s *snapshot) {
+// load puts the version that the file holds into use, if it is sound.
+func (d *database) load() error {
+	s, err := d.kind.load(d.path, d.demands)
+	if err != nil {
+		return err
+	}
 	d.current.Store(s)
-	d.problem.Store(nil)
-	d.seen, d.refused = nil, nil
+	d.take(s.file)
+	return nil
 }
 
 func (d *database) lookup(addr netip.Addr, at gate.Place) (gate.Place, error) {
 	return d.kind.ask(d.current.Load().reader, addr, at)
 }
 
-func (d *database) describe() Database {
+func (d *database) describe(now time.Time) Database {
 	s := d.current.Load()
 	meta := s.reader.Metadata()
-	desc := Database{Kind: d.kind.name, Path: d.path, Type: meta.DatabaseType, Built: meta.BuildTime(), Loaded: s.loaded}
-	if p := d.problem.Load(); p != nil {
-		desc.Problem = *p
-	}
+	desc := Database{Kind: d.kind.name, Path: d.path, Type: meta.DatabaseType, Built: meta.BuildTime(), Loaded: s.loaded, Problem: d.trouble()}
+	desc.Old = d.maxAge > 0 && now.Sub(desc.Built) > d.maxAge
 	return desc
 }
 
-// poll looks at the file and takes up a new version that has settled.
-func (d *database) poll(log *zap.Logger) {
-	info, err := os.Stat(d.path)
-	if err != nil {
-		if !d.missing {
-			d.complain(log, fmt.Errorf("cannot be found: %w", cause(err)))
+// tick takes up a new version of the file, and tells of one that has grown
+// old: whoever fetches it may have stopped to.
+func (d *database) tick(log *zap.Logger, now time.Time) {
+	d.poll(log, func() error {
+		err := d.load()
+		if err == nil {
+			log.Info("geo database reloaded", zap.String("path", d.path), zap.Time("built", d.current.Load().reader.Metadata().BuildTime()))
 		}
-		d.missing = true
-		return
-	}
-	d.missing = false
-	switch {
-	case same(info, d.current.Load().file):
-		d.take(d.current.Load())
-		return
-	case same(info, d.refused):
-		return
-	case !same(info, d.seen):
-		d.seen = info
-		return
-	}
-	s, err := d.kind.load(d.path)
-	if err != nil {
-		d.refused = info
-		d.complain(log, err)
-		return
-	}
-	d.take(s)
-	log.Info("geo database reloaded", zap.String("path", d.path), zap.Time("built", s.reader.Metadata().BuildTime()))
+		return err
+	})
+	d.judgeAge(log, now)
 }
 
-// complain notes and logs why the old version stays in use.
-func (d *database) complain(log *zap.Logger, err error) {
-	text := err.Error()
-	d.problem.Store(&text)
-	log.Warn("geo database not reloaded, the old one stays in use", zap.String("path", d.path), zap.Error(err))
-}
-
-// same reports whether a file is, by all that its directory tells, unchanged.
-func same(a, b fs.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+// judgeAge warns of a database that is too old, once a day.
+func (d *database) judgeAge(log *zap.Logger, now time.Time) {
+	desc := d.describe(now)
+	if !desc.Old || now.Sub(d.warned) < 24*time.Hour {
+		return
+	}
+	d.warned = now
+	log.Warn("geo database is old", zap.String("path", d.path), zap.Time("built", desc.Built), zap.Int("days", int(now.Sub(desc.Built).Hours()/24)))
 }

@@ -1,6 +1,6 @@
 // Package geo decides whether requests may come from where they come from, by
-// the address itself, the autonomous system it belongs to, and the country it
-// is in, as far as two mmdb files know.
+// the address itself, the autonomous system it belongs to, and the country and
+// continent it is in, as far as two mmdb files know, and by lists of networks.
 //
 // It never asks the network, never believes what a request says of its own
 // origin, and refuses when a rule depends on a database that cannot be read.
@@ -11,7 +11,9 @@ package geo
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,24 +23,26 @@ import (
 	"sallyport/internal/gate"
 )
 
-// pollInterval is how often the database files are looked at. A change is
-// taken up at the second look that finds the file the same, so that a file
-// that is still being written is left alone.
+// pollInterval is how often the files are looked at. A change is taken up at
+// the second look that finds the file the same, so that a file that is still
+// being written is left alone.
 const pollInterval = 10 * time.Second
 
-// A Filter holds the rules and the databases. It is safe for concurrent use.
+// A Filter holds the rules, the databases and the lists. It is safe for
+// concurrent use.
 type Filter struct {
 	mode      gate.Mode
 	global    *ruleset
 	routes    map[string]*ruleset
 	exempt    []string
 	databases []*database // those that are configured
+	lists     []*list     // each file once, in the order of the configuration
 	stop      func()      // ends the watch and waits for its end
 }
 
-// Open reads the databases, compiles the rules, and begins to watch the files.
-// The error is gate.Diagnostics where a database file is to blame. In mode off
-// nothing is opened.
+// Open reads the databases and lists, compiles the rules, and begins to watch
+// the files. The error is gate.Diagnostics where a file is to blame. In mode
+// off nothing is opened.
 func Open(cfg Config, log *zap.Logger) (*Filter, error) {
 	f := &Filter{mode: cfg.Mode, stop: func() {}}
 	if cfg.Mode == gate.Off {
@@ -47,39 +51,47 @@ func Open(cfg Config, log *zap.Logger) (*Filter, error) {
 	if err := f.compile(cfg); err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	var problems gate.Diagnostics
-	for _, d := range []*database{newDatabase(countryKind, cfg.Country), newDatabase(asnKind, cfg.ASN)} {
-		if d.path == "" {
-			continue
-		}
-		f.databases = append(f.databases, d)
-		s, err := d.kind.load(d.path)
-		if err != nil {
+	for _, d := range f.databases {
+		if err := d.load(); err != nil {
 			problems = append(problems, gate.Diagnostic{File: d.path, Path: d.kind.key, What: err.Error(), Hint: d.kind.remedy})
-			continue
 		}
-		d.take(s)
+	}
+	for _, l := range f.lists {
+		if err := l.load(now); err != nil {
+			ds, _ := errors.AsType[gate.Diagnostics](err) // a list fails with nothing else
+			problems = append(problems, ds...)
+		}
 	}
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	if len(f.databases) > 0 {
+	for _, d := range f.databases {
+		d.judgeAge(log, now)
+	}
+	if len(f.databases)+len(f.lists) > 0 {
 		f.watch(log)
 	}
 	return f, nil
 }
 
-// compile turns the configured rules into sets.
+// compile turns the configured rules into sets, and names the files that they
+// depend on.
 func (f *Filter) compile(cfg Config) error {
 	var errs []error
+	lists := f.nameLists(cfg)
+	need := demands{}
 	add := func(name string, r Rules) *ruleset {
-		s, err := newRuleset(name, r)
+		s, err := newRuleset(name, r, lists)
 		if err == nil {
 			err = s.answerable(cfg)
 		}
 		if err != nil {
 			errs = append(errs, err)
+			return nil
 		}
+		need.continents = need.continents || len(s.deny.key.continents)+len(s.allow.key.continents) > 0
 		return s
 	}
 	f.global = add("geo", cfg.Global)
@@ -93,7 +105,34 @@ func (f *Filter) compile(cfg Config) error {
 		}
 		f.exempt = append(f.exempt, p)
 	}
+	if cfg.Country != "" {
+		f.databases = append(f.databases, newDatabase(countryKind, cfg.Country, need, cfg.MaxAge))
+	}
+	if cfg.ASN != "" {
+		f.databases = append(f.databases, newDatabase(asnKind, cfg.ASN, demands{}, cfg.MaxAge))
+	}
 	return errors.Join(errs...)
+}
+
+// nameLists gathers the files of all rules, each once: a list that many routes
+// name is held once.
+func (f *Filter) nameLists(cfg Config) map[string]*list {
+	byPath := map[string]*list{}
+	add := func(key string, paths []string) {
+		for _, path := range paths {
+			if byPath[path] == nil {
+				byPath[path] = &list{watched: watched{what: "network list", path: path}, key: key, hasASN: cfg.ASN != ""}
+				f.lists = append(f.lists, byPath[path])
+			}
+		}
+	}
+	add("geo.deny_files", cfg.Global.DenyFiles)
+	add("geo.allow_files", cfg.Global.AllowFiles)
+	for _, name := range slices.Sorted(maps.Keys(cfg.Routes)) {
+		add("geo.deny_files of route "+name, cfg.Routes[name].DenyFiles)
+		add("geo.allow_files of route "+name, cfg.Routes[name].AllowFiles)
+	}
+	return byPath
 }
 
 // watch starts the one goroutine that looks at the files. Close ends it.
@@ -108,8 +147,12 @@ func (f *Filter) watch(log *zap.Logger) {
 			case <-done:
 				return
 			case <-tick.C:
+				now := time.Now()
 				for _, d := range f.databases {
-					d.poll(log)
+					d.tick(log, now)
+				}
+				for _, l := range f.lists {
+					l.tick(log, now)
 				}
 			}
 		}
@@ -126,50 +169,69 @@ func (f *Filter) Check(req *gate.Request) gate.Verdict {
 	if f.mode == gate.Off {
 		return gate.Passes(gate.StageGeo)
 	}
-	place, err := f.lookup(req.Client)
-	req.Place = place
+	x := f.subject(req.Client)
+	req.Place = x.place
 	if f.exempted(req.Path) {
 		return gate.Passes(gate.StageGeo)
 	}
-	reason, detail := f.global.judge(req.Client, place, err)
-	if reason == "" && req.Route != nil {
+	by := f.global
+	d := by.judge(&x)
+	if d.reason() == "" && req.Route != nil {
 		if r := f.routes[req.Route.Name]; r != nil {
-			reason, detail = r.judge(req.Client, place, err)
+			by = r
+			d = by.judge(&x)
 		}
 	}
+	reason := d.reason()
 	if reason == "" {
 		return gate.Passes(gate.StageGeo)
 	}
-	v := gate.Refusal(reason, f.mode, detail)
+	v := gate.Refusal(reason, f.mode, by.words(d, &x))
 	if reason == gate.GeoUnavailable {
-		v.Err = err
+		v.Err = x.err
 	}
 	return v
 }
 
 // Lookup tells where an address is. What cannot be read is unknown.
 func (f *Filter) Lookup(addr netip.Addr) gate.Place {
-	place, _ := f.lookup(addr) // the error stands in a verdict where it matters
-	return place
+	return f.subject(addr).place // the error stands in a verdict where it matters
 }
 
-func (f *Filter) lookup(addr netip.Addr) (gate.Place, error) {
-	addr = addr.Unmap().WithZone("")
-	var place gate.Place
-	var err, errs error
+// subject asks the databases about an address.
+func (f *Filter) subject(addr netip.Addr) subject {
+	x := subject{addr: addr.Unmap().WithZone("")}
+	x.private = isPrivate(x.addr)
 	for _, d := range f.databases {
-		if place, err = d.lookup(addr, place); err != nil {
-			errs = errors.Join(errs, fmt.Errorf("look up in %s: %w", d.path, err))
+		place, err := d.lookup(x.addr, x.place)
+		if err != nil {
+			x.err = errors.Join(x.err, fmt.Errorf("look up in %s: %w", d.path, err))
+			continue
 		}
+		x.place = place
 	}
-	return place, errs
+	return x
 }
 
 // exempted reports whether path lies at or under one of the exempt paths. A
 // prefix with a slash at its end covers only what lies under it.
 func (f *Filter) exempted(path string) bool {
 	for _, p := range f.exempt {
-		if rest, ok := strings.CutPrefix(path, p); ok && (rest == "" || rest[0] == '/' || strings.HasSuffix(p, "/")) {
+		rest, ok := strings.CutPrefix(path, p)
+		if ok && (rest == "" || rest[0] == '/' || strings.HasSuffix(p, "/")) && !leads(rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// leads reports whether what follows an exempt prefix may lead a server out of
+// it: one that decodes %2F or %5C before it resolves dot segments, or decodes
+// twice, finds /admin in /.well-known/..%2Fadmin. Dot segments in the open have
+// been resolved in the canonical path.
+func leads(rest string) bool {
+	for _, escape := range [...]string{"%2F", "%5C", "%25", "\\"} {
+		if strings.Contains(rest, escape) {
 			return true
 		}
 	}
@@ -183,16 +245,36 @@ type Database struct {
 	Type    string    // as the file says, such as GeoLite2-City
 	Built   time.Time // when its maker made it
 	Loaded  time.Time // when it was read
+	Old     bool      // built longer ago than Config.MaxAge
 	Problem string    // why a newer file, or none, is not in use; empty: all is well
 }
 
 // Databases describes the databases in use, the country's first.
 func (f *Filter) Databases() []Database {
+	now := time.Now()
 	list := make([]Database, len(f.databases))
 	for i, d := range f.databases {
-		list[i] = d.describe()
+		list[i] = d.describe(now)
 	}
 	return list
+}
+
+// A List is what is known about one list in use.
+type List struct {
+	Path    string
+	Entries int       // that count: different networks, without those that have ended
+	Written int       // that the file holds
+	Loaded  time.Time // when it was read
+	Problem string    // why a newer file, or none, is not in use; empty: all is well
+}
+
+// Lists describes the lists in use, each once.
+func (f *Filter) Lists() []List {
+	out := make([]List, len(f.lists))
+	for i, l := range f.lists {
+		out[i] = l.describe()
+	}
+	return out
 }
 
 // Close ends the watch. Requests that are under way may still be checked. It

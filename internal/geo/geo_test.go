@@ -27,7 +27,8 @@ const (
 	inSE      = "2001:db8:1::1" // AS64502
 	noASN     = "198.18.0.1"    // BE
 	noCountry = "198.19.0.1"    // AS64510
-	nowhere   = "10.1.2.3"
+	nowhere   = "198.18.77.1"
+	private   = "10.1.2.3"
 )
 
 // files writes a country and an ASN database and returns their paths.

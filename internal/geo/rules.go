@@ -5,144 +5,256 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/gaissmai/bart"
-
 	"sallyport/internal/gate"
 )
 
-// A ruleset is one Rules made quick to ask. It is never modified.
+// A ruleset is one Rules made quick to ask. The lists that it refers to change;
+// nothing else does.
 type ruleset struct {
-	name        string // for the operator
-	deny, allow places
-	denyUnknown bool
+	name         string // for the operator
+	deny, allow  side
+	denyUnknown  bool
+	allowUnknown bool // by name: even where the list names prefixes only
 	// closed refuses what no rule named: there is an allow list.
 	closed bool
 }
 
-// places is a set of addresses, named in any of the three ways.
-type places struct {
-	prefixes  *bart.Lite
-	asns      map[uint32]struct{}
-	countries map[string]struct{}
+// A side is what a ruleset denies, or what it allows.
+type side struct {
+	name  string // geo.deny
+	key   *set
+	lists []*list
 }
 
-// newRuleset compiles rules; name is what errors and details call them.
-func newRuleset(name string, r Rules) (*ruleset, error) {
-	deny, err := newPlaces(name+".deny", r.Deny)
-	allow, err2 := newPlaces(name+".allow", r.Allow)
-	s := &ruleset{name: name, deny: deny, allow: allow, denyUnknown: r.DenyUnknown, closed: len(r.Allow) > 0}
-	return s, errors.Join(err, err2)
+// newRuleset compiles rules; name is what errors and details call them, and
+// lists finds the list of a path.
+func newRuleset(name string, r Rules, lists map[string]*list) (*ruleset, error) {
+	deny, err := newSide(name+".deny", r.Deny, r.DenyFiles, lists)
+	allow, err2 := newSide(name+".allow", r.Allow, r.AllowFiles, lists)
+	if err := errors.Join(err, err2); err != nil {
+		return nil, err
+	}
+	s := &ruleset{
+		name: name, deny: deny, allow: allow,
+		denyUnknown:  r.DenyUnknown || deny.key.unknown,
+		allowUnknown: allow.key.unknown,
+		closed:       len(r.Allow)+len(r.AllowFiles) > 0,
+	}
+	if s.denyUnknown && s.allowUnknown {
+		return nil, fmt.Errorf("%s: unknown is both denied and allowed", name)
+	}
+	return s, nil
 }
 
-func newPlaces(name string, rules []Rule) (places, error) {
-	p := places{new(bart.Lite), make(map[uint32]struct{}), make(map[string]struct{})}
-	for i, r := range rules {
-		switch {
-		case r.Country != "" && r.ASN == 0 && r.Prefix == netip.Prefix{}:
-			p.countries[r.Country] = struct{}{}
-		case r.Country == "" && r.ASN != 0 && r.Prefix == netip.Prefix{}:
-			p.asns[r.ASN] = struct{}{}
-		case r.Country == "" && r.ASN == 0 && r.Prefix.IsValid() && !r.Prefix.Addr().Is4In6():
-			p.prefixes.Insert(r.Prefix.Masked())
-		default:
-			return p, fmt.Errorf("%s[%d]: not one of a country, a network and a prefix", name, i)
+func newSide(name string, rules []Rule, files []string, lists map[string]*list) (side, error) {
+	key, err := newKeySet(name, rules)
+	s := side{name: name, key: key}
+	for _, path := range files {
+		s.lists = append(s.lists, lists[path])
+	}
+	return s, err
+}
+
+// prefix returns the set that has the address, or nil.
+func (d *side) prefix(addr netip.Addr) *set {
+	if d.key.prefixes.Contains(addr) {
+		return d.key
+	}
+	for _, l := range d.lists {
+		if v := l.current.Load(); v.prefixes.Contains(addr) {
+			return v.set
 		}
 	}
-	return p, nil
+	return nil
 }
 
-// names reports whether the place belongs to the set by network or country.
-func (p places) names(at gate.Place) bool {
-	_, asn := p.asns[at.ASN]
-	_, country := p.countries[at.Country]
-	return asn || country
+// network returns the set that has the network, or nil.
+func (d *side) network(asn uint32) *set {
+	if asn == 0 {
+		return nil
+	}
+	if _, ok := d.key.asns[asn]; ok {
+		return d.key
+	}
+	for _, l := range d.lists {
+		v := l.current.Load()
+		if _, ok := v.asns[asn]; ok {
+			return v.set
+		}
+	}
+	return nil
 }
 
-// asksNetwork reports whether it is the network, not the country, that has to
-// be known for the allow list to be applied.
-func (s *ruleset) asksNetwork() bool { return len(s.allow.asns) > 0 && len(s.allow.countries) == 0 }
-
-// asksCountry and asksASN report which databases the rules depend on.
-func (s *ruleset) asksCountry() bool {
-	return len(s.deny.countries)+len(s.allow.countries) > 0 || s.denyUnknown && !s.asksNetwork()
+// networks reports whether the side names networks at all.
+func (d *side) networks() bool {
+	for _, l := range d.lists {
+		if len(l.current.Load().asns) > 0 {
+			return true
+		}
+	}
+	return len(d.key.asns) > 0
 }
 
-func (s *ruleset) asksASN() bool {
-	return len(s.deny.asns)+len(s.allow.asns) > 0
+// areas reports whether the side names countries or continents.
+func (d *side) areas() bool { return len(d.key.countries)+len(d.key.continents) > 0 }
+
+// narrow reports whether the side names a prefix among the private ones.
+func (d *side) narrow() bool {
+	for _, l := range d.lists {
+		if l.current.Load().narrow {
+			return true
+		}
+	}
+	return d.key.narrow
+}
+
+// places reports whether the side names what a database tells of an address,
+// or unknown.
+func (d *side) places() bool { return d.areas() || d.networks() || d.key.unknown }
+
+// asks reports whether the rules depend on what the databases tell.
+func (s *ruleset) asks() bool {
+	return s.deny.places() || s.allow.places() || s.denyUnknown && !s.closed
 }
 
 // answerable refuses rules about what no database could tell: a list of denied
 // countries that never matches would look like protection and be none. Where
 // unknown places are refused an allow list without a database only refuses too
-// much, which is for the configuration to warn about.
+// much, which is for the configuration to warn about. Lists in files answer for
+// their networks themselves.
 func (s *ruleset) answerable(cfg Config) error {
 	var errs []error
 	open := !s.denyUnknown
-	listed := len(s.allow.countries)+len(s.allow.asns) > 0
-	if cfg.Country == "" && (len(s.deny.countries) > 0 || open && len(s.allow.countries) > 0 || !open && !listed) {
+	listed := s.allow.areas() || len(s.allow.key.asns) > 0 || len(s.allow.lists) > 0
+	if cfg.Country == "" && (s.deny.areas() || open && (s.allow.areas() || s.allowUnknown) || !open && !listed) {
 		errs = append(errs, fmt.Errorf("%s: rules depend on the country, but geo.country names no database", s.name))
 	}
-	if cfg.ASN == "" && (len(s.deny.asns) > 0 || open && len(s.allow.asns) > 0) {
+	if cfg.ASN == "" && (len(s.deny.key.asns) > 0 || open && len(s.allow.key.asns) > 0) {
 		errs = append(errs, fmt.Errorf("%s: rules depend on the network, but geo.asn names no database", s.name))
 	}
 	return errors.Join(errs...)
 }
 
-// judge returns why the rules refuse an address that lies at a place, and what
-// decided; an empty reason when they let it pass. lookupErr is why the place
-// may be incomplete.
-func (s *ruleset) judge(addr netip.Addr, at gate.Place, lookupErr error) (gate.Reason, string) {
-	switch {
-	case s.deny.prefixes.Contains(addr):
-		return gate.GeoPrefix, fmt.Sprintf("%s is in %s.deny", addr, s.name)
-	case s.allow.prefixes.Contains(addr):
-		return "", ""
-	}
-	if s.asksCountry() || s.asksASN() {
-		if lookupErr != nil {
-			return gate.GeoUnavailable, lookupErr.Error()
-		}
-		if _, denied := s.deny.asns[at.ASN]; denied {
-			return gate.GeoASN, fmt.Sprintf("AS%d is in %s.deny", at.ASN, s.name)
-		}
-		if _, denied := s.deny.countries[at.Country]; denied {
-			return gate.GeoCountry, fmt.Sprintf("%s is in %s.deny", at.Country, s.name)
-		}
-		if s.allow.names(at) {
-			return "", ""
-		}
-		if s.unknown(at) {
-			if s.denyUnknown {
-				return gate.GeoUnknown, "unknown to " + s.name
-			}
-			if len(s.allow.asns)+len(s.allow.countries) > 0 {
-				return "", ""
-			}
-		}
-	}
-	if s.closed {
-		return gate.GeoNotAllowed, fmt.Sprintf("neither %s nor %s is in %s.allow", addr, name(at), s.name)
-	}
-	return "", ""
+// A level is the step at which rules decided, in the order in which they are
+// taken.
+type level uint8
+
+const (
+	deniedPrefix level = iota
+	allowedPrefix
+	unavailable // what the databases should tell cannot be read
+	deniedNetwork
+	deniedCountry
+	deniedContinent
+	deniedPrivate
+	allowedNetwork
+	allowedCountry
+	allowedContinent
+	allowedPrivate
+	privatePasses // without being named
+	deniedUnknown
+	allowedUnknown
+	notAllowed
+	noRule
+)
+
+// reasons holds why a level refuses; those that pass are not in it.
+var reasons = [...]gate.Reason{
+	deniedPrefix:    gate.GeoPrefix,
+	unavailable:     gate.GeoUnavailable,
+	deniedNetwork:   gate.GeoASN,
+	deniedCountry:   gate.GeoCountry,
+	deniedContinent: gate.GeoContinent,
+	deniedPrivate:   gate.GeoPrivate,
+	deniedUnknown:   gate.GeoUnknown,
+	notAllowed:      gate.GeoNotAllowed,
+	noRule:          "",
 }
 
-// unknown reports whether what the rules ask for first is not known.
+// A subject is an address and what is known about it.
+type subject struct {
+	addr    netip.Addr
+	place   gate.Place
+	private bool
+	err     error // why the place may be incomplete
+}
+
+// A decision is what rules made of a subject.
+type decision struct {
+	level level
+	by    *set // the list that names it; nil where none does
+}
+
+func (d decision) reason() gate.Reason { return reasons[d.level] }
+
+// judge decides about an address. It allocates nothing: words says the rest.
+func (s *ruleset) judge(x *subject) decision {
+	if by := s.deny.prefix(x.addr); by != nil {
+		return decision{deniedPrefix, by}
+	}
+	if by := s.allow.prefix(x.addr); by != nil {
+		return decision{allowedPrefix, by}
+	}
+	if x.err != nil && s.asks() {
+		return decision{unavailable, nil}
+	}
+	if by := s.deny.network(x.place.ASN); by != nil {
+		return decision{deniedNetwork, by}
+	}
+	deny, allow := s.deny.key, s.allow.key
+	if _, ok := deny.countries[x.place.Country]; ok {
+		return decision{deniedCountry, deny}
+	}
+	if _, ok := deny.continents[x.place.Continent]; ok {
+		return decision{deniedContinent, deny}
+	}
+	if x.private && deny.private {
+		return decision{deniedPrivate, deny}
+	}
+	if by := s.allow.network(x.place.ASN); by != nil {
+		return decision{allowedNetwork, by}
+	}
+	if _, ok := allow.countries[x.place.Country]; ok {
+		return decision{allowedCountry, allow}
+	}
+	if _, ok := allow.continents[x.place.Continent]; ok {
+		return decision{allowedContinent, allow}
+	}
+	if x.private && allow.private {
+		return decision{allowedPrivate, allow}
+	}
+	return decision{s.rest(x), nil}
+}
+
+// rest decides about an address that no rule names.
+func (s *ruleset) rest(x *subject) level {
+	switch {
+	case x.private && !s.closed:
+		return noRule
+	case x.private && s.allow.places() && !s.allow.narrow():
+		return privatePasses
+	case x.private: // the list is about addresses, and this one is not on it
+		return notAllowed
+	case s.closed && !s.allow.places():
+		return notAllowed
+	case s.unknown(x.place) && s.denyUnknown:
+		return deniedUnknown
+	case s.unknown(x.place) && s.closed:
+		return allowedUnknown
+	case s.closed:
+		return notAllowed
+	}
+	return noRule
+}
+
+// unknown reports whether what the allow list asks for first is not known.
 func (s *ruleset) unknown(at gate.Place) bool {
-	if s.asksNetwork() {
+	switch {
+	case len(s.allow.key.countries) > 0:
+	case len(s.allow.key.continents) > 0:
+		return at.Continent == ""
+	case s.allow.networks():
 		return at.ASN == 0
 	}
 	return at.Country == ""
-}
-
-// name says where a place is, for the operator.
-func name(at gate.Place) string {
-	switch {
-	case at.Country == "" && at.ASN == 0:
-		return "its unknown place"
-	case at.Country == "":
-		return fmt.Sprintf("AS%d", at.ASN)
-	case at.ASN == 0:
-		return at.Country
-	}
-	return fmt.Sprintf("%s (AS%d)", at.Country, at.ASN)
 }

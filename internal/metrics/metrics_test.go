@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -159,7 +160,9 @@ func TestSnapshot(t *testing.T) {
 				{Name: "app-1", Up: true, InFlight: 2}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
 			}}},
 			Limiter: metrics.LimiterSnapshot{Clients: 9, Evicted: 10, Overflowed: 11},
-			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn"}},
+			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn", Problem: true}},
+			// A path may hold what no label can.
+			GeoMaxAge: 24 * time.Hour, GeoLists: []metrics.GeoListSnapshot{{Path: "/l/a\xff.txt", Entries: 14}, {Path: "/l/b.txt", Problem: true}, {Path: "/l/b.txt"}},
 			Reloads: metrics.ReloadSnapshot{Succeeded: 12, Failed: 13, LastOK: true, LastGood: built},
 		}
 	})
@@ -172,10 +175,19 @@ func TestSnapshot(t *testing.T) {
 		`sallyport_backend_up{backend="odd?",pool="app"}`: "0",
 		"sallyport_limiter_clients":                       "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
 		`sallyport_geo_database_build_timestamp_seconds{database="country"}`: "1.7934912e+09", `sallyport_geo_database_build_timestamp_seconds{database="asn"}`: "",
+		`sallyport_geo_database_age_seconds{database="asn"}`: "", "sallyport_geo_database_max_age_seconds": "86400",
+		`sallyport_geo_database_problem{database="country"}`: "0", `sallyport_geo_database_problem{database="asn"}`: "1",
+		`sallyport_geo_list_entries{list="/l/a?.txt"}`: "14", `sallyport_geo_list_problem{list="/l/a?.txt"}`: "0",
+		`sallyport_geo_list_entries{list="/l/b.txt"}`: "0", `sallyport_geo_list_problem{list="/l/b.txt"}`: "1",
 		`sallyport_config_reloads_total{result="taken"}`: "12", `sallyport_config_reloads_total{result="kept_old"}`: "13",
 		"sallyport_config_last_reload_success": "1", "sallyport_config_last_reload_success_timestamp_seconds": "1.7934912e+09",
 	} {
 		want(t, s, name, value)
+	}
+	// The age goes on while the test runs.
+	age, err := strconv.ParseFloat(s[`sallyport_geo_database_age_seconds{database="country"}`], 64)
+	if since := time.Since(built).Seconds(); err != nil || age > since || age < since-60 {
+		t.Errorf("the database is %v s old, want %v", age, since)
 	}
 }
 
@@ -235,8 +247,8 @@ func TestDocumented(t *testing.T) {
 	m := metrics.New("0.1.0")
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
-			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
-			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}},
+			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
+			Geo:   []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}}, GeoLists: []metrics.GeoListSnapshot{{Path: "a"}},
 			Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
 		}
 	})

@@ -19,6 +19,9 @@ type Snapshot struct {
 	Limiter LimiterSnapshot
 	Geo     []GeoSnapshot
 	Reloads ReloadSnapshot
+	// GeoMaxAge is how old a database may be (geo.max_age); 0: as old as it likes.
+	GeoMaxAge time.Duration
+	GeoLists  []GeoListSnapshot
 
 	AuditDropped uint64 // records that were not written, since the start
 	WAFHeld      int64  // bytes of bodies held for judging
@@ -50,6 +53,14 @@ type LimiterSnapshot struct {
 type GeoSnapshot struct {
 	Database string    // "country" or "asn"
 	Built    time.Time // by its maker; zero: not known
+	Problem  bool      // a newer file, or none, is not in use
+}
+
+// GeoListSnapshot is one list of networks.
+type GeoListSnapshot struct {
+	Path    string // as configured
+	Entries int    // that count
+	Problem bool   // a newer file, or none, is not in use
 }
 
 // ReloadSnapshot is how configurations were taken.
@@ -66,7 +77,9 @@ type snapshots struct {
 	generation, inFlight, connections                  *prometheus.Desc
 	backendUp, backendEjected, backendInFlight         *prometheus.Desc
 	limiterClients, limiterEvictions, limiterOverflows *prometheus.Desc
-	geoBuilt, reloads, reloadOK, reloadTime            *prometheus.Desc
+	geoBuilt, geoAge, geoMaxAge, geoProblem            *prometheus.Desc
+	listEntries, listProblem                           *prometheus.Desc
+	reloads, reloadOK, reloadTime                      *prometheus.Desc
 	auditDropped, wafHeld, wafMemory                   *prometheus.Desc
 }
 
@@ -86,6 +99,11 @@ func newSnapshots(m *Metrics) *snapshots {
 		limiterEvictions: d("limiter_evictions_total", "Idle clients that made room for others."),
 		limiterOverflows: d("limiter_overflows_total", "Requests that shared a budget because the table was full."),
 		geoBuilt:         d("geo_database_build_timestamp_seconds", "When the database was built.", "database"),
+		geoAge:           d("geo_database_age_seconds", "How long ago the database was built.", "database"),
+		geoMaxAge:        d("geo_database_max_age_seconds", "The age from which on the log warns of a database; 0: none."),
+		geoProblem:       d("geo_database_problem", "1 while what the file holds is not in use.", "database"),
+		listEntries:      d("geo_list_entries", "Entries of the list that count.", "list"),
+		listProblem:      d("geo_list_problem", "1 while what the file holds is not in use.", "list"),
 		reloads:          d("config_reloads_total", "Configurations that were taken or turned down, the first included.", "result"),
 		reloadOK:         d("config_last_reload_success", "1 when the last configuration was taken."),
 		reloadTime:       d("config_last_reload_success_timestamp_seconds", "When the running configuration was taken."),
@@ -99,7 +117,7 @@ func newSnapshots(m *Metrics) *snapshots {
 func (s *snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.generation, s.inFlight, s.connections, s.backendUp, s.backendEjected, s.backendInFlight,
-		s.limiterClients, s.limiterEvictions, s.limiterOverflows, s.geoBuilt, s.reloads, s.reloadOK, s.reloadTime,
+		s.limiterClients, s.limiterEvictions, s.limiterOverflows, s.geoBuilt, s.geoAge, s.geoMaxAge, s.geoProblem, s.listEntries, s.listProblem, s.reloads, s.reloadOK, s.reloadTime,
 		s.auditDropped, s.wafHeld, s.wafMemory,
 	} {
 		ch <- d
@@ -146,8 +164,20 @@ func (s *snapshots) Collect(ch chan<- prometheus.Metric) {
 	counter(s.limiterOverflows, snap.Limiter.Overflowed)
 	for i, g := range snap.Geo {
 		twice := slices.ContainsFunc(snap.Geo[:i], func(o GeoSnapshot) bool { return o.Database == g.Database })
-		if !g.Built.IsZero() && !twice {
+		if twice {
+			continue
+		}
+		if !g.Built.IsZero() {
 			gauge(s.geoBuilt, float64(g.Built.Unix()), g.Database)
+			gauge(s.geoAge, time.Since(g.Built).Seconds(), g.Database)
+		}
+		gauge(s.geoProblem, truth(g.Problem), g.Database)
+	}
+	gauge(s.geoMaxAge, snap.GeoMaxAge.Seconds())
+	for i, l := range snap.GeoLists {
+		if !slices.ContainsFunc(snap.GeoLists[:i], func(o GeoListSnapshot) bool { return o.Path == l.Path }) {
+			gauge(s.listEntries, float64(l.Entries), l.Path)
+			gauge(s.listProblem, truth(l.Problem), l.Path)
 		}
 	}
 	counter(s.reloads, snap.Reloads.Succeeded, "taken")

@@ -108,27 +108,9 @@ func makeToken(name string) (string, error) {
 
 // listenAdmin opens the endpoint's socket.
 func (s *Server) listenAdmin(configured string) (net.Listener, error) {
-	network, address := "tcp", configured
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		network, address = "unix", path
-		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-			if c, err := net.Dial("unix", path); err == nil {
-				return nil, errors.Join(fmt.Errorf("admin: %s is in use", path), c.Close())
-			}
-			// Left behind by a process that is gone.
-			if err := os.Remove(path); err != nil {
-				return nil, fmt.Errorf("admin: %w", err)
-			}
-		}
-	}
-	socket, err := s.opt.Listen(network, address)
+	socket, err := s.listen(configured, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("admin: listen on %s: %w", configured, err)
-	}
-	if network == "unix" {
-		if err := os.Chmod(address, 0o600); err != nil {
-			return nil, errors.Join(fmt.Errorf("admin: %w", err), socket.Close())
-		}
 	}
 	return socket, nil
 }

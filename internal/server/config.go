@@ -2,6 +2,8 @@ package server
 
 import (
 	"crypto/tls"
+	"io/fs"
+	"net/netip"
 	"time"
 
 	"sallyport/internal/strict"
@@ -16,8 +18,9 @@ type Config struct {
 	// (http.max_connections); default 10000.
 	MaxConnections int
 	// MaxPerClient bounds those of one address, IPv6 by /64
-	// (http.max_connections_per_client); default 256. Not applied to trusted
-	// proxies.
+	// (http.max_connections_per_client); default 256. Behind a balancer that
+	// speaks the PROXY protocol those of the source that it names. Not applied
+	// to trusted proxies.
 	MaxPerClient int
 	HTTP2        HTTP2
 	Admin        Admin
@@ -28,7 +31,14 @@ type Config struct {
 
 // A Listener is one address that clients connect to.
 type Listener struct {
-	Address string // host:port, or :port for all addresses
+	Address string // host:port, or :port for all addresses, or unix:PATH
+	// Mode is the permissions of a Unix socket; default 0660.
+	Mode fs.FileMode
+	// ProxyProtocol lists the peers that must begin each connection with a
+	// PROXY header, version 1 or 2, and ProxyProtocolUnix says so of whoever
+	// connects by the Unix socket. A header from anybody else is not HTTP.
+	ProxyProtocol     []netip.Prefix
+	ProxyProtocolUnix bool
 	// Certificates are PEM files; empty: no TLS. Several are chosen by SNI.
 	Certificates []Certificate
 	MinVersion   uint16 // tls.VersionTLS12 (default) or tls.VersionTLS13

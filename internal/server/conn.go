@@ -2,10 +2,13 @@ package server
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"sallyport/internal/gate"
 	"sallyport/internal/strict"
@@ -14,15 +17,15 @@ import (
 // connBase is what every client connection knows of itself.
 type connBase struct {
 	listener *listener
-	peer     netip.AddrPort
+	origin   gate.Origin
 	set      *settings
 	raw      net.Conn // what the connection table counts
 	sni      string
 	secured  bool
 }
 
-// Peer implements gate.Inbound.
-func (b *connBase) Peer() netip.AddrPort { return b.peer }
+// Origin implements gate.Inbound.
+func (b *connBase) Origin() gate.Origin { return b.origin }
 
 // Listener implements gate.Inbound.
 func (b *connBase) Listener() string { return b.listener.address }
@@ -34,6 +37,16 @@ func (b *connBase) Covers(host string) bool { return !b.secured || b.set.covers(
 func (b *connBase) drop() {
 	_ = b.raw.Close() // the client gets nothing either way
 	b.table().remove(b.raw)
+}
+
+// refuse records that the connection never became a request, or is cut. That a
+// balancer's own says nothing is no news: it only looks whether we are there.
+func (b *connBase) refuse(reason gate.Reason, err error) {
+	silent := reason == gate.HTTPNoHead || reason == gate.HTTPTLSHandshake && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET))
+	if b.origin.Unnamed && silent {
+		return
+	}
+	b.listener.refuse(b.origin, reason, err)
 }
 
 func (b *connBase) table() *connTable { return &b.listener.server.conns }
@@ -48,9 +61,7 @@ type conn1 struct {
 
 func newConn1(c net.Conn, base connBase) *conn1 {
 	l := &conn1{connBase: base}
-	l.Conn = strict.NewConn(c, base.set.limits, strict.Hooks{NoHead: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.peer, reason, err)
-	}})
+	l.Conn = strict.NewConn(c, base.set.limits, strict.Hooks{NoHead: base.refuse})
 	return l
 }
 
@@ -94,9 +105,7 @@ type conn2 struct {
 
 func newConn2(c net.Conn, base connBase, state *tls.ConnectionState) *conn2 {
 	l := &conn2{connBase: base, state: state}
-	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: func(reason gate.Reason, err error) {
-		base.listener.refuse(base.peer, reason, err)
-	}})
+	l.HTTP2Conn = strict.NewHTTP2Conn(c, base.set.limits, strict.Hooks{Cut: base.refuse})
 	return l
 }
 
@@ -115,7 +124,7 @@ func (c *conn2) Close() error {
 // tableEntry says whom an open connection is counted for.
 type tableEntry struct {
 	key     netip.Prefix
-	counted bool // false: a trusted proxy's, which counts in total only
+	counted bool // false: a trusted proxy's, or not known yet whose; it counts in total only
 }
 
 // connTable bounds the open connections, in total and per client. It holds an
@@ -149,6 +158,22 @@ func (t *connTable) add(c net.Conn, peer netip.Addr, counted bool) bool {
 	if counted {
 		t.perClient[key]++
 	}
+	return true
+}
+
+// assign counts an open connection for a client too, when it has become known
+// whose it is. It reports false when that client has too many; the connection
+// then still counts in total.
+func (t *connTable) assign(c net.Conn, client netip.Addr) bool {
+	key := clientKey(client)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	entry, ok := t.open[c]
+	if !ok || entry.counted || t.perClient[key] >= t.maxClient {
+		return false
+	}
+	t.open[c] = tableEntry{key, true}
+	t.perClient[key]++
 	return true
 }
 

@@ -14,9 +14,10 @@ type Generation interface {
 	http.Handler
 	// Server is the part of the configuration that belongs to this package.
 	Server() Config
-	// TrustedPeer reports whether the address is a trusted proxy, whose
-	// connections are not counted per client.
-	TrustedPeer(netip.Addr) bool
+	// TrustedPeer reports whether who connected is a trusted proxy, whose
+	// connections are not counted per client: by the address, or, where there
+	// is none, as the other end of a Unix socket.
+	TrustedPeer(peer netip.Addr, unix bool) bool
 	// Status and Pools are what the admin endpoint shows; both are encoded as
 	// JSON.
 	Status() any

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,10 +38,15 @@ type settings struct {
 	h2c       bool
 	limits    strict.Limits
 	handshake time.Duration
+	proxied   []netip.Prefix // peers that must send a PROXY header
+	proxyUnix bool           // so must whoever connects by the Unix socket
 }
 
 func newSettings(l Listener, cfg Config) *settings {
-	set := &settings{http1: l.HTTP1, http2: l.HTTP2, h2c: l.H2C, limits: cfg.Limits, handshake: cfg.Limits.HeaderTimeout}
+	set := &settings{
+		http1: l.HTTP1, http2: l.HTTP2, h2c: l.H2C, limits: cfg.Limits, handshake: cfg.Limits.HeaderTimeout,
+		proxied: l.ProxyProtocol, proxyUnix: l.ProxyProtocolUnix,
+	}
 	set.limits.MaxStreams = cfg.HTTP2.MaxStreams
 	if len(l.Certificates) == 0 {
 		return set
@@ -83,6 +90,14 @@ func (set *settings) covers(sni, host string) bool {
 	return shown.Leaf != nil && shown.Leaf.VerifyHostname(host) == nil
 }
 
+// expectsHeader reports whether a connection has to begin with a PROXY header.
+func (set *settings) expectsHeader(o gate.Origin) bool {
+	if o.Unix {
+		return set.proxyUnix
+	}
+	return slices.ContainsFunc(set.proxied, func(p netip.Prefix) bool { return p.Contains(o.Socket.Addr()) })
+}
+
 func (l *listener) close() {
 	if !l.closed.Swap(true) {
 		_ = l.socket.Close() // only ends the accept loop
@@ -112,38 +127,85 @@ func (l *listener) accept() {
 }
 
 // admit counts the connection and opens it, or closes it at once when there
-// are too many.
+// are too many. Whose a balancer's connection is tells only its PROXY header:
+// until then it counts in total.
 func (l *listener) admit(raw net.Conn) {
-	peer := peerOf(raw)
-	run := l.server.current.Load()
-	counted := run == nil || !run.TrustedPeer(peer.Addr().Unmap())
-	if !l.server.conns.add(raw, peer.Addr(), counted) {
+	origin, set := originOf(raw), l.settings.Load()
+	counted := !set.expectsHeader(origin) && !l.trusts(origin)
+	if !l.server.conns.add(raw, origin.Peer.Addr(), counted) {
 		_ = raw.Close() // nothing was promised
-		l.refuse(peer, gate.HTTPTooManyConnections, nil)
+		l.refuse(origin, gate.HTTPTooManyConnections, nil)
 		return
 	}
-	l.server.accepts.Go(func() { l.open(raw, peer) })
+	l.server.accepts.Go(func() { l.open(raw, origin, set) })
 }
 
-// open makes a raw connection ready for net/http: TLS, protocol, guard.
-func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
-	set := l.settings.Load()
-	base := connBase{listener: l, peer: peer, set: set, raw: raw}
+// trusts reports whether who connected is a trusted proxy.
+func (l *listener) trusts(o gate.Origin) bool {
+	run := l.server.current.Load()
+	return run != nil && run.TrustedPeer(o.Peer.Addr(), o.Unix)
+}
+
+// introduce reads the PROXY header of a balancer's connection, within the time
+// for a head, and counts the connection for the client that it names. The
+// balancer's own connections, and those of clients it cannot name, count in
+// total only, as a trusted proxy's do. It reports false when it has ended the
+// connection.
+func (l *listener) introduce(raw net.Conn, base *connBase) (net.Conn, bool) {
+	err := raw.SetReadDeadline(time.Now().Add(base.set.handshake))
+	var source netip.AddrPort
+	c := raw
+	if err == nil {
+		source, c, err = readProxyHeader(raw)
+	}
+	if err == nil {
+		err = raw.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		base.drop()
+		if !errors.Is(err, io.EOF) { // else it only looked whether we are there
+			base.refuse(gate.HTTPProxyProtocol, err)
+		}
+		return nil, false
+	}
+	if !source.IsValid() {
+		base.origin.Unnamed = true
+		return c, true
+	}
+	base.origin.Peer, base.origin.ChosenBy = source, gate.ByPROXY
+	if !l.trusts(base.origin) && !base.table().assign(raw, source.Addr()) {
+		base.drop()
+		base.refuse(gate.HTTPTooManyConnections, nil)
+		return nil, false
+	}
+	return c, true
+}
+
+// open makes a raw connection ready for net/http: who it is from, TLS,
+// protocol, guard.
+func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
+	base, c := connBase{listener: l, origin: origin, set: set, raw: raw}, raw
+	if set.expectsHeader(origin) {
+		var ok bool
+		if c, ok = l.introduce(raw, &base); !ok {
+			return
+		}
+	}
 	if set.tls == nil {
 		switch {
 		case set.h2c:
-			l.sniff(raw, base, nil)
+			l.sniff(c, base, nil)
 		case set.http1:
-			l.pass(newConn1(raw, base), false)
+			l.pass(newConn1(c, base), false)
 		default:
 			base.drop()
 		}
 		return
 	}
-	secured, err := l.secure(raw, set)
+	secured, err := l.secure(c, set)
 	if err != nil {
 		base.drop()
-		l.refuse(peer, gate.HTTPTLSHandshake, err)
+		base.refuse(gate.HTTPTLSHandshake, err)
 		return
 	}
 	state := secured.ConnectionState()
@@ -156,7 +218,7 @@ func (l *listener) open(raw net.Conn, peer netip.AddrPort) {
 		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
 	default:
 		base.drop()
-		l.refuse(peer, gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+		base.refuse(gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
 	}
 }
 
@@ -175,7 +237,7 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 			err = errNoPreface
 		}
 		base.drop()
-		l.refuse(base.peer, gate.HTTPNoHead, err)
+		base.refuse(gate.HTTPNoHead, err)
 	}
 }
 
@@ -210,33 +272,40 @@ func (l *listener) pass(c net.Conn, two bool) {
 }
 
 // refuse records a connection that never became a request.
-func (l *listener) refuse(peer netip.AddrPort, reason gate.Reason, err error) {
+func (l *listener) refuse(from gate.Origin, reason gate.Reason, err error) {
 	v := gate.Refusal(reason, gate.Enforce, "")
 	if err != nil {
 		v.Detail = err.Error()
 	}
 	now := time.Now()
-	address := peer.Addr().Unmap().WithZone("").String()
+	address := ""
+	if from.Peer.IsValid() {
+		address = from.Peer.Addr().String()
+	}
 	l.server.opt.Record(gate.Record{
 		V: gate.RecordVersion, Time: now, ID: gate.NewID(now),
 		Action: v.Action.String(), Stage: v.Stage, Reason: v.Reason, Mode: gate.Enforce, Detail: v.Detail,
 		Gateway:  gate.RecordGateway{Version: l.server.opt.Version, Generation: l.server.Generation()},
 		Listener: l.address,
-		Client:   gate.RecordClient{IP: address, Peer: peer.String(), ChosenBy: "peer"},
+		Client:   gate.RecordClient{IP: address, Peer: from.SocketText(), ChosenBy: from.ChosenBy},
 		Request:  gate.RecordRequest{Headers: []gate.RecordField{}},
 		Micros:   map[string]int64{},
 	})
 }
 
-// peerOf returns the other end's address; the zero AddrPort where the socket
-// has none (an in-memory connection).
-func peerOf(c net.Conn) netip.AddrPort {
-	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
-		ap := tcp.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+// originOf tells where a connection comes from: unmapped and without zone, and
+// without an address where the other end is a Unix socket or in memory.
+func originOf(c net.Conn) gate.Origin {
+	o := gate.Origin{ChosenBy: gate.ByPeer}
+	switch addr := c.RemoteAddr().(type) {
+	case *net.TCPAddr:
+		ap := addr.AddrPort()
+		o.Socket = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	case *net.UnixAddr:
+		o.Unix = true
 	}
-	ap, _ := netip.ParseAddrPort(c.RemoteAddr().String())
-	return ap
+	o.Peer = o.Socket
+	return o
 }
 
 // preface is how an HTTP/2 client begins (RFC 9113 section 3.4).

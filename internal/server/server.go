@@ -6,9 +6,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"sync"
@@ -144,7 +146,7 @@ func (s *Server) openMissing(cfg Config) (map[string]net.Listener, error) {
 		if s.listeners[l.Address] != nil {
 			continue
 		}
-		socket, err := s.opt.Listen("tcp", l.Address)
+		socket, err := s.listen(l.Address, cmp.Or(l.Mode, defaultMode))
 		if err != nil {
 			err = fmt.Errorf("listen on %s: %w", l.Address, err)
 			for _, o := range opened {
@@ -165,6 +167,7 @@ func (s *Server) useListeners(cfg Config, settings []*settings, opened map[strin
 		keep[l.Address] = true
 		if have := s.listeners[l.Address]; have != nil {
 			have.settings.Store(settings[i])
+			s.permit(have, cmp.Or(l.Mode, defaultMode))
 			continue
 		}
 		ln := &listener{address: l.Address, socket: opened[l.Address], server: s}
@@ -178,6 +181,16 @@ func (s *Server) useListeners(cfg Config, settings []*settings, opened map[strin
 			delete(s.listeners, address)
 			ln.close()
 			s.log.Info("no longer listening", zap.String("address", address))
+		}
+	}
+}
+
+// permit gives a Unix socket that stays open the permissions that it is to
+// have now.
+func (s *Server) permit(ln *listener, mode fs.FileMode) {
+	if f, ok := ln.socket.(*fileSocket); ok {
+		if err := f.permit(mode); err != nil {
+			s.log.Warn("the permissions of a socket stay as they were", zap.String("address", ln.address), zap.Error(err))
 		}
 	}
 }

@@ -28,20 +28,18 @@ import (
 
 // generation is a configuration that answers with its number.
 type generation struct {
-	number  uint64
-	cfg     server.Config
-	handler http.HandlerFunc
-	trusted netip.Prefix
-	active  atomic.Bool
-	closed  atomic.Bool
-	banned  []string
+	number    uint64
+	cfg       server.Config
+	handler   http.HandlerFunc
+	trusted   netip.Prefix
+	trustUnix bool
+	banned    []string
+	active    atomic.Bool
+	closed    atomic.Bool
 }
 
 func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler(w, r) }
 func (g *generation) Server() server.Config                            { return g.cfg }
-func (g *generation) TrustedPeer(a netip.Addr) bool                    { return g.trusted.Contains(a) }
-func (g *generation) Status() any                                      { return map[string]uint64{"number": g.number} }
-func (g *generation) Pools() any                                       { return []string{"app"} }
 func (g *generation) Bans() any                                        { return g.banned }
 func (g *generation) Ban(a netip.Addr, d time.Duration, why string) (any, error) {
 	if a == netip.MustParseAddr("10.0.0.1") {
@@ -57,6 +55,11 @@ func (g *generation) Unban(a netip.Addr) error {
 	g.banned = nil
 	return nil
 }
+func (g *generation) TrustedPeer(a netip.Addr, unix bool) bool {
+	return g.trusted.Contains(a) || unix && !a.IsValid() && g.trustUnix
+}
+func (g *generation) Status() any  { return map[string]uint64{"number": g.number} }
+func (g *generation) Pools() any   { return []string{"app"} }
 func (g *generation) Activate()    { g.active.Store(true) }
 func (g *generation) Close() error { g.closed.Store(true); return nil }
 
@@ -89,12 +92,24 @@ func start(t *testing.T, cfg server.Config, handler http.HandlerFunc) *house {
 // startTrusting starts a server whose generations trust the proxies in a prefix.
 func startTrusting(t *testing.T, cfg server.Config, handler http.HandlerFunc, trusted netip.Prefix) *house {
 	t.Helper()
+	return startWith(t, cfg, handler, &generation{trusted: trusted})
+}
+
+// startUnix starts a server whose generations trust Unix peers, or do not.
+func startUnix(t *testing.T, cfg server.Config, handler http.HandlerFunc, trust bool) {
+	t.Helper()
+	startWith(t, cfg, handler, &generation{trustUnix: trust})
+}
+
+// startWith starts a server whose generations trust as one does.
+func startWith(t *testing.T, cfg server.Config, handler http.HandlerFunc, like *generation) *house {
+	t.Helper()
 	h := &house{}
 	h.Server = server.New(server.Options{
 		Build: func(n uint64) (server.Generation, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			g := &generation{number: n, cfg: cfg, handler: handler, trusted: trusted}
+			g := &generation{number: n, cfg: cfg, handler: handler, trusted: like.trusted, trustUnix: like.trustUnix}
 			if h.next != nil {
 				if err := h.next(g); err != nil {
 					return nil, err

@@ -8,7 +8,7 @@ const (
 	hostByte                     // of a registered name, as far as host names use it
 	targetByte                   // of a request target
 	hexByte                      // HEXDIG
-	scoreByte                    // the underscore
+	scoreByte                    // of a token, and none that names are usually made of: underscores and the like
 	oddByte                      // of a target: what may mean something else in it than it seems to
 )
 
@@ -29,7 +29,7 @@ var classes = func() (t [256]uint8) {
 	mark(hostByte, alnum+"-._~")
 	mark(targetByte, alnum+"-._~:/?[]@!$&'()*+,;=%"+"^`{|}")
 	mark(hexByte, "0123456789ABCDEFabcdef")
-	mark(scoreByte, "_")
+	mark(scoreByte, "!#$%&'*+.^_`|~")
 	mark(oddByte, "%;")
 	return t
 }()

@@ -32,26 +32,37 @@ func (c *Conn) readNothing(background bool) error {
 	return err
 }
 
-// Close ends the connection. After a refusal it first lets the client read
-// the answer: closing a socket with unread bytes in it resets the connection,
-// and the answer with it (RFC 9112 section 9.6).
+// Close ends the connection. After a refusal, and when requests wait that were
+// pipelined behind the last one, it first lets the client read the answers:
+// closing a socket with unread bytes in it resets the connection, and the
+// answers with it (RFC 9112 section 9.6).
 func (c *Conn) Close() error {
 	c.mu.Lock()
-	careful := c.refused && !c.closed && !c.inRead
+	first := !c.closed && !c.inRead
+	refused, unread := c.refused && first, c.mode != tunnelling && len(c.out)+c.raw.len() > 0 && first
 	c.closed = true
 	c.wake.Broadcast()
 	if !c.inRead {
 		c.release()
 	}
 	c.mu.Unlock()
-	if careful {
+	switch {
+	case refused:
 		c.linger()
+	case unread:
+		// Not here: a server that is closed closes one connection after the
+		// other, and may not be held up by clients that pipeline.
+		go func() {
+			c.linger()
+			_ = c.nc.Close() // nobody is left to be told
+		}()
+		return nil
 	}
 	return c.nc.Close()
 }
 
-// What is read of a client whose request was refused, before the connection
-// is closed.
+// What is read of a client that may still be sending, before the connection is
+// closed.
 const (
 	lingerTime  = 500 * time.Millisecond
 	lingerBytes = 256 << 10

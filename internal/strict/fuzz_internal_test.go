@@ -233,8 +233,11 @@ func (c *scriptConn) SetReadDeadline(time.Time) error { return nil }
 
 // readAll reads every request of a connection as net/http would and says, in
 // words, what came out.
-func readAll(raw []byte, seed uint32) []string {
-	g := NewConn(&scriptConn{next: cutter(raw, seed)}, Limits{}, Hooks{})
+func readAll(raw []byte, seed uint32) []string { return readPieces(cutter(raw, seed)) }
+
+// readPieces is readAll for pieces that a function yields, the last one empty.
+func readPieces(next func() []byte) []string {
+	g := NewConn(&scriptConn{next: next}, Limits{}, Hooks{})
 	defer g.Close()
 	r := bufio.NewReader(g)
 	var seen []string

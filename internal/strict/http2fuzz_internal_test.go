@@ -23,9 +23,9 @@ func (c *script2) SetWriteDeadline(time.Time) error { return nil }
 func (c *script2) Write(p []byte) (int, error)      { return len(p), nil }
 func (c *script2) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// handedOn reads all that the guard hands on of raw, cut by seed, and what it
+// handedOnInFrames reads all that the guard hands on of raw, cut by seed, and what it
 // kept for the handlers, in words.
-func handedOn(t *testing.T, raw []byte, seed uint32) (out []byte, heads []string) {
+func handedOnInFrames(t *testing.T, raw []byte, seed uint32) (out []byte, heads []string) {
 	c := NewHTTP2Conn(&script2{scriptConn{next: cutter(raw, seed)}}, Limits{}, Hooks{})
 	defer c.Close()
 	p := make([]byte, 1+seed%3000)
@@ -114,8 +114,8 @@ func FuzzHTTP2Conn(f *testing.F) {
 			return
 		}
 		raw = append([]byte(http2.ClientPreface), raw...)
-		out, heads := handedOn(t, raw, 0)
-		cut, headsCut := handedOn(t, raw, seed|1)
+		out, heads := handedOnInFrames(t, raw, 0)
+		cut, headsCut := handedOnInFrames(t, raw, seed|1)
 		if !bytes.Equal(out, cut) || !slices.Equal(heads, headsCut) {
 			t.Fatalf("%q is handed on as\n%q %q, and in pieces as\n%q %q", raw, out, heads, cut, headsCut)
 		}

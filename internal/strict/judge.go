@@ -12,7 +12,7 @@ import (
 type judgement struct {
 	head  *gate.Head
 	spans []span // where the field lines stand; nil: nowhere
-	// scores tells that a field name may have an underscore.
+	// scores tells that a field name may have an underscore, or a mark like it.
 	scores bool
 	stays  persistence // that Connection asks for
 
@@ -197,11 +197,18 @@ func (j *judgement) framing() flaw {
 	return flaw{}
 }
 
-// codings tells a list that repeats chunked from one that names something
-// unknown, which has a status of its own (RFC 9112 section 6.1).
+// codings tells a list in which chunked stands, and more behind it, from one
+// that names something unknown, which has a status of its own (RFC 9112
+// sections 6.1 and 6.3).
 func (j *judgement) codings() flaw {
-	known := members(j.value(j.coding), func(m string) bool { return m == "" || foldEqual(m, "chunked") })
-	if known && j.value(j.coding) != "" {
+	value, last, known, followed := j.value(j.coding), "", true, false
+	members(value, func(m string) bool {
+		followed = followed || foldEqual(last, "chunked")
+		known = known && (m == "" || foldEqual(m, "chunked"))
+		last = m
+		return true
+	})
+	if value != "" && (known || followed) {
 		return j.flaw(j.coding-1, gate.HTTPTEDuplicate, "a list where one coding belongs")
 	}
 	return j.flaw(j.coding-1, gate.HTTPTEUnknown, "not chunked")
@@ -292,12 +299,9 @@ func (j *judgement) hygiene(t target, targetAt int) {
 		}
 	}
 	for i := 0; j.scores && i < len(h.Fields); i++ {
-		if strings.IndexByte(h.Fields[i].Name, '_') < 0 {
-			continue
-		}
 		if dashed, ok := shadows(h.Fields[i].Name); ok {
 			j.suspect(gate.HTTPHeaderUnderscore, j.at(i), "some servers take it for "+dashed)
-		} else {
+		} else if strings.IndexByte(h.Fields[i].Name, '_') >= 0 {
 			j.suspect(gate.HTTPFieldUnderscore, j.at(i), "some servers take the underscore for a dash")
 		}
 	}

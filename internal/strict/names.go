@@ -1,6 +1,10 @@
 package strict
 
-import "strings"
+import (
+	"strings"
+
+	"sallyport/internal/gate"
+)
 
 // A kind is a field that the grammar itself has a rule for.
 type kind uint8
@@ -59,23 +63,12 @@ func endToEnd(name string) bool {
 	switch name {
 	case "content-length", "transfer-encoding", "trailer", "expect", "connection",
 		"host", "max-forwards", "origin", "referer",
-		"x-original-url", "x-rewrite-url", "x-original-host", "x-host",
 		"x-http-method", "x-http-method-override", "x-method-override",
-		"authorization", "proxy-authorization", "cookie", "set-cookie", "remote-user", "x-remote-user",
-		"cache-control", "range",
-		"forwarded", "via", "proxy", "x-real-ip", "x-client-ip", "client-ip", "true-client-ip",
-		"x-cluster-client-ip", "fastly-client-ip", "x-originating-ip", "x-remote-ip",
-		"x-remote-addr", "x-real-port", "x-proxyuser-ip", "x-azure-clientip", "x-azure-socketip", "x-appengine-user-ip", "fly-client-ip",
-		"x-original-uri", "x-original-forwarded-for", "x-country-code", "x-request-id",
-		"x-client-cert", "client-cert", "client-cert-chain", "x-arr-clientcert", "x-scheme", "x-url-scheme", "front-end-https":
+		"authorization", "proxy-authorization", "cookie", "set-cookie",
+		"cache-control", "range", "via", "proxy", "x-request-id":
 		return true
 	}
-	for _, prefix := range [...]string{"content-", "x-forwarded-", "cf-connecting-", "cf-ip", "x-ssl-", "ssl-client-", "x-amzn-mtls-", "x-geo-", "x-geoip-", "sec-"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return name == "x-forwarded"
+	return strings.HasPrefix(name, "content-") || strings.HasPrefix(name, "sec-") || gate.ForwardingField(name)
 }
 
 // hopByHop reports whether a field, named in lower case, is about the
@@ -90,10 +83,13 @@ func hopByHop(name string) bool {
 
 // forbiddenTrailer reports whether a field may not stand in a trailer section
 // (RFC 9110 section 6.5.1): servers that merge trailers into the head would
-// take it for the real one.
+// take it for the real one. A digest of the content is known only then, and
+// may (RFC 9530 section 2).
 func forbiddenTrailer(name string) bool {
 	name = strings.ToLower(name)
 	switch name {
+	case "content-digest":
+		return false
 	case "pragma", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range",
 		"proxy-authenticate", "www-authenticate":
 		return true
@@ -102,12 +98,13 @@ func forbiddenTrailer(name string) bool {
 }
 
 // shadows returns the field that a CGI-style server would take the name for
-// because it writes underscores for dashes (RFC 3875 section 4.1.18), and
-// whether that field is one that matters.
+// because it writes underscores for dashes (RFC 3875 section 4.1.18), or for
+// every mark, and whether that field is one that matters.
 func shadows(name string) (string, bool) {
-	if strings.IndexByte(name, '_') < 0 {
+	dashed, ok := gate.Dashed(name)
+	if !ok {
 		return "", false
 	}
-	dashed := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	dashed = strings.ToLower(dashed)
 	return dashed, endToEnd(dashed) || hopByHop(dashed)
 }

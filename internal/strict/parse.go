@@ -58,7 +58,7 @@ type scanner struct {
 	target  int  // where the target ends
 	version int  // where the version ends
 	fields  []span
-	scores  bool // a field name has an underscore
+	scores  bool // a field name has an underscore, or a mark like it
 
 	refusal flaw // reason is empty unless refused
 

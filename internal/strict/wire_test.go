@@ -3,6 +3,7 @@ package strict_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -35,13 +36,20 @@ func loadHTTP1(t testing.TB) []wire.Case {
 }
 
 // TestWire sends every case of the corpus to a real server behind the guard,
-// whole, byte by byte, and through TLS.
+// whole, byte by byte, at twenty random cuts, and through TLS.
 func TestWire(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, http.HandlerFunc(judge), strict.Limits{}, strict.Hooks{})
 	certificate := newCertificate(t)
 	secure := serveTLS(t, http.HandlerFunc(judge), certificate)
-	for _, c := range loadHTTP1(t) {
+	dialTLS := func(t *testing.T, secure string) *testkit.RawConn {
+		conn, err := tls.Dial("tcp", secure, &tls.Config{RootCAs: certificate.pool, ServerName: "example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testkit.NewRawConn(t, conn)
+	}
+	for i, c := range loadHTTP1(t) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			addr, secure := addr, secure
@@ -52,15 +60,25 @@ func TestWire(t *testing.T) {
 			if !c.Whole && len(c.Raw) < 4<<10 {
 				t.Run("bytewise", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, (*testkit.RawConn).SendBytewise) })
 			}
-			t.Run("tls", func(t *testing.T) {
-				conn, err := tls.Dial("tcp", secure, &tls.Config{RootCAs: certificate.pool, ServerName: "example.com"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				exchange(t, testkit.NewRawConn(t, conn), c, (*testkit.RawConn).Send)
-			})
+			t.Run("tls", func(t *testing.T) { exchange(t, dialTLS(t, secure), c, (*testkit.RawConn).Send) })
+			if c.Whole {
+				return
+			}
+			// One cut at each of twenty places, then all twenty at once.
+			for seed := range uint64(20) {
+				t.Run(fmt.Sprintf("cut %d", seed), func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, cutter(seed, 1)) })
+			}
+			t.Run("cuts", func(t *testing.T) { exchange(t, testkit.DialRaw(t, addr), c, cutter(20, 20)) })
+			if i%8 == 0 {
+				t.Run("cuts, tls", func(t *testing.T) { exchange(t, dialTLS(t, secure), c, cutter(21, 20)) })
+			}
 		})
 	}
+}
+
+// cutter sends in pieces.
+func cutter(seed uint64, cuts int) func(*testkit.RawConn, []byte) {
+	return func(c *testkit.RawConn, b []byte) { c.SendCut(b, seed, cuts) }
 }
 
 // exchange sends one case and compares the answers.
@@ -152,6 +170,7 @@ func TestEveryReasonHasCases(t *testing.T) {
 		gate.HTTPBodyTooLarge:       "the route's limit",
 		gate.HTTPMethodNotAllowed:   "the route's methods",
 		gate.HTTPTLSHandshake:       "TLS",
+		gate.HTTPProxyProtocol:      "before HTTP, and not the guard's",
 		gate.HTTPTooManyConnections: "the listener's limit",
 	}
 	refused, accepted := map[gate.Reason]int{}, map[gate.Reason]int{}

@@ -24,8 +24,30 @@ const mmdbEpoch = 1767225600
 // 3166-1 alpha-2). Reserved and documentation networks are allowed; that is
 // what it is for.
 func WriteCountryDB(path string, entries map[string]string) error {
-	return writeDB(path, "GeoLite2-Country", entries, func(country string) mmdbtype.DataType {
-		return mmdbtype.Map{"country": mmdbtype.Map{"iso_code": mmdbtype.String(country)}}
+	areas := make(map[string]Area, len(entries))
+	for prefix, country := range entries {
+		areas[prefix] = Area{Country: country}
+	}
+	return WriteAreaDB(path, areas)
+}
+
+// An Area is where a prefix is; an empty field is left out.
+type Area struct {
+	Country   string // ISO 3166-1 alpha-2
+	Continent string // EU and so on
+}
+
+// WriteAreaDB is WriteCountryDB with continents.
+func WriteAreaDB(path string, entries map[string]Area) error {
+	return writeDB(path, "GeoLite2-Country", entries, func(a Area) mmdbtype.DataType {
+		record := mmdbtype.Map{}
+		if a.Country != "" {
+			record["country"] = mmdbtype.Map{"iso_code": mmdbtype.String(a.Country)}
+		}
+		if a.Continent != "" {
+			record["continent"] = mmdbtype.Map{"code": mmdbtype.String(a.Continent)}
+		}
+		return record
 	})
 }
 

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 )
@@ -61,6 +63,27 @@ func (c *RawConn) SendBytewise(b []byte) {
 		if _, err := c.Conn.Write(b[i : i+1]); err != nil {
 			return
 		}
+	}
+}
+
+// SendCut writes the bytes in pieces, cut at as many places as it is told,
+// which follow from the seed. Two places may be the same.
+func (c *RawConn) SendCut(b []byte, seed uint64, cuts int) {
+	r := rand.New(rand.NewPCG(seed, uint64(len(b))))
+	at := make([]int, cuts, cuts+1)
+	for i := range at {
+		at[i] = r.IntN(len(b) + 1)
+	}
+	slices.Sort(at)
+	from := 0
+	for _, to := range append(at, len(b)) {
+		if from == to {
+			continue
+		}
+		if _, err := c.Conn.Write(b[from:to]); err != nil {
+			return
+		}
+		from = to
 	}
 }
 

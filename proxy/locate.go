@@ -1,0 +1,42 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"sallyport/internal/gate"
+)
+
+// locate tells the backend where the client is, as far as geo.headers asks for
+// it and the databases know. A field that the gateway speaks for is never
+// somebody else's: what a trusted proxy says in it goes, whatever the spelling
+// and also where the place is not known.
+func (h *Handler) locate(at gate.Place, out http.Header) {
+	for _, what := range h.geoHeaders {
+		name, value := placeField(what, at)
+		for have := range out {
+			if len(have) == len(name) && strings.EqualFold(strings.ReplaceAll(have, "_", "-"), name) {
+				delete(out, have)
+			}
+		}
+		if value != "" {
+			out[name] = []string{value}
+		}
+	}
+}
+
+// placeField is the field that tells one thing about a place, and its value;
+// empty: it is not known.
+func placeField(what string, at gate.Place) (name, value string) {
+	switch what {
+	case GeoCountry:
+		return "X-Geo-Country", at.Country
+	case GeoContinent:
+		return "X-Geo-Continent", at.Continent
+	}
+	if at.ASN == 0 {
+		return "X-Geo-Asn", ""
+	}
+	return "X-Geo-Asn", strconv.FormatUint(uint64(at.ASN), 10)
+}

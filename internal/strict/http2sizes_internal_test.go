@@ -73,7 +73,7 @@ func TestSizeUpdatesOnAnything(t *testing.T) {
 	for range 2000 {
 		b := make([]byte, rnd.IntN(60))
 		for i := range b {
-			b[i] = byte(rnd.Uint32()) | byte(rnd.Uint32())
+			b[i] = byte(rnd.Uint32() | rnd.Uint32()) // continuations are frequent
 		}
 		var w sizeWatch
 		if w.late(b); w.value < 0 || w.texts < 0 {

@@ -33,7 +33,7 @@ func echo(w http.ResponseWriter, r *http.Request) {
 // holds that each answer belongs to its request: an accepted one with its own
 // target, field and body, a refused one with its own record.
 func TestHTTP2Pairs(t *testing.T) {
-	e := open(t, http.HandlerFunc(echo), strings.Replace(plain2, ", rules_before: [types.conf]", "", 1))
+	e := open(t, http.HandlerFunc(echo), strings.Replace(plain2, "inbound_threshold: 1000, rules_before: [types.conf]", `mode: "off"`, 1))
 	client := client2(t)
 	var wg sync.WaitGroup
 	for worker := range 8 {
@@ -85,7 +85,7 @@ func TestHTTP2Pairs(t *testing.T) {
 // request was refused, is given back to the window of the connection (RFC 9113
 // section 6.9): or the uploads after it would wait for ever.
 func TestHTTP2WindowsComeBack(t *testing.T) {
-	e := open(t, http.HandlerFunc(echo), strings.Replace(plain2, ", rules_before: [types.conf]", "", 1))
+	e := open(t, http.HandlerFunc(echo), strings.Replace(plain2, "inbound_threshold: 1000, rules_before: [types.conf]", `mode: "off"`, 1))
 	client := client2(t)
 	post := func(target string, size int) (status int) {
 		resp, err := client.Post("http://"+e.address+target, "text/plain", bytes.NewReader(make([]byte, size)))

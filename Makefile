@@ -35,7 +35,13 @@ crs: ## the CRS regression suite, in-process and over the wire
 	$(GO) run ./cmd/sallyport rules test --crs
 	sh .ci/crs-wire
 
+peers: ## nginx, HAProxy and Apache as backends: the wire corpus through their eyes (as root, installs Debian's packages)
+	sh .ci/peers
+
+slow: ## 2,000 slow clients of each kind against the built gateway: what others wait, what memory it takes (3 minutes)
+	$(GO) test -tags soak -count=1 -v -run 'TestSlowAndMany|TestOneAddress|TestPipelined' ./cmd/sallyport
+
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 
-.PHONY: help run build test race check fuzz bench crs site
+.PHONY: help run build test race check fuzz bench crs peers site slow

@@ -233,7 +233,7 @@ func (b *Bans) Settle(req *gate.Request) *Ban {
 // were busy.
 func harmless(r gate.Reason) bool {
 	switch r {
-	case gate.HTTPHeadTimeout, gate.HTTPBodyTooSlow, gate.HTTPReaderTooSlow, gate.HTTPNoHead, gate.LimitTableFull, gate.WAFMemory, gate.WAFBusy, gate.WAFEngine:
+	case gate.HTTPHeadTimeout, gate.HTTPBodyTooSlow, gate.HTTPReaderTooSlow, gate.HTTPNoHead, gate.LimitTableFull, gate.LimitStoreDown, gate.WAFMemory, gate.WAFBusy, gate.WAFEngine:
 		return true
 	}
 	return false

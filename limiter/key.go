@@ -5,17 +5,19 @@ import (
 	"net/netip"
 )
 
-// A key names a row: a prefix in a form that is quick to hash and that the
-// garbage collector need not look into.
+// A key says who draws from a bucket, in a form that is quick to hash.
 type key struct {
 	hi, lo uint64
-	bits   uint64 // of an IPv6 prefix, or one of the two below
+	bits   uint64 // of an IPv6 prefix, or one of those below
 }
 
 // The keys that are not IPv6 prefixes.
 const (
-	bitsIPv4 = 256 + iota // lo is an IPv4 address
-	bitsNone              // the address is not known
+	bitsIPv4    = 256 + iota // lo is an IPv4 address
+	bitsNone                 // the address is not known
+	bitsCountry              // lo is a country's code; 0: not known
+	bitsASN                  // lo is a network's number; 0: not known
+	bitsText                 // lo is the hash of a text from the client
 )
 
 // newKey returns the key of one address.

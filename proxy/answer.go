@@ -71,8 +71,12 @@ func rateLimit(header http.Header, hit *gate.LimitHit) {
 		value += ";t=" + strconv.Itoa(seconds(reset))
 	}
 	header["Ratelimit"] = []string{value}
-	if hit.Quota > 0 && hit.Window > 0 {
-		header["Ratelimit-Policy"] = []string{name + ";q=" + strconv.Itoa(hit.Quota) + ";w=" + strconv.Itoa(seconds(hit.Window))}
+	switch policy := name + ";q=" + strconv.Itoa(hit.Quota); {
+	case hit.Quota <= 0:
+	case hit.Concurrent:
+		header["Ratelimit-Policy"] = []string{policy + `;qu="concurrent-requests"`}
+	case hit.Window > 0:
+		header["Ratelimit-Policy"] = []string{policy + ";w=" + strconv.Itoa(seconds(hit.Window))}
 	}
 }
 
@@ -109,6 +113,9 @@ func (v *visit) fresh() http.Header {
 func (v *visit) page(status int, end bool) {
 	v.resume()
 	header := v.rw.Header()
+	if _, told := header["Ratelimit"]; !told {
+		rateLimit(header, v.req.Budget)
+	}
 	header["X-Request-Id"] = []string{v.req.ID}
 	header["Cache-Control"] = []string{"no-store"}
 	header["X-Content-Type-Options"] = []string{"nosniff"}

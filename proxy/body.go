@@ -237,8 +237,9 @@ type upload struct {
 	ahead   *beginning // nil: nothing was read ahead
 	whole   bool       // ahead is all of it
 	touched atomic.Bool
-	mu      sync.Mutex // held while a Read waits; guards what follows
-	at      int        // up to where attempts have read it, unless it is whole
+	over    atomic.Bool // it was read to its end
+	mu      sync.Mutex  // held while a Read waits; guards what follows
+	at      int         // up to where attempts have read it, unless it is whole
 	err     error
 }
 
@@ -301,7 +302,10 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 		n, err = a.ahead.read(p, a.upload.at, false)
 		a.upload.at += n
 	}
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF:
+		a.over.Store(true)
+	case err != nil:
 		a.err = err
 	}
 	return n, err

@@ -31,6 +31,13 @@ type Inspection interface {
 	Close() gate.Inspection
 }
 
+// A Settler learns how a request ended, once on every path: answered, refused
+// by whichever stage, broken off, or after its tunnel ended. The status is what
+// the client got; 0: nothing. It must not block.
+type Settler interface {
+	Settle(req *gate.Request, status int)
+}
+
 // A Recorder takes the record of a decision. It must not block.
 type Recorder interface {
 	Record(gate.Record)
@@ -41,6 +48,7 @@ type Recorder interface {
 type Stages struct {
 	Client, Ban, Geo, Limit Checker
 	WAF                     Inspector
+	Settlers                []Settler
 	Recorders               []Recorder
 }
 
@@ -219,8 +227,8 @@ func (h *Handler) route(v *visit) gate.Verdict {
 	defer v.spent("route", time.Now())
 	head := v.req.Head
 	v.req.Path = canonicalPath(head.Target)
-	v.host = hostName(head.Host)
-	v.site, v.found = h.router.find(v.host, v.req.Path, head.Method)
+	v.req.Host = hostName(head.Host)
+	v.site, v.found = h.router.find(v.req.Host, v.req.Path, head.Method)
 	if v.found == taken {
 		v.req.Route = v.site.route
 	}
@@ -249,7 +257,7 @@ func (h *Handler) admit(v *visit) gate.Verdict {
 		return gate.Refusal(gate.RouteUnknownPath, h.mode, "")
 	case noMethod, taken:
 	}
-	if !v.in.Covers(v.host) {
+	if !v.in.Covers(v.req.Host) {
 		return gate.Refusal(gate.RouteSNIMismatch, h.mode, "")
 	}
 	if hasPrefixFold(head.Received, "https:") && !v.secure() && !v.req.Trusted { // RFC 9110 section 7.4
@@ -303,6 +311,7 @@ func (h *Handler) inspect(v *visit) gate.Verdict {
 // was already begun and cannot be completed is cut off, which the client sees
 // as what it is.
 func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
+	defer h.settle(v) // whatever happens below
 	switch {
 	case panicked != nil:
 		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))
@@ -315,6 +324,9 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	}
 	cut := !verdict.Passed() && !v.answered
 	h.guard(v, v.settle)
+	if v.tunnel == nil { // which is in flight until it ends
+		h.settle(v)
+	}
 	rec := h.record(v, verdict)
 	h.emit(v, rec)
 	switch {
@@ -322,9 +334,21 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		panic(http.ErrAbortHandler)
 	case v.tunnel != nil:
 		v.tunnel.run()
+		h.settle(v)
 		h.emit(v, closing(rec, v.tunnel))
 	default:
 		v.linger()
+	}
+}
+
+// settle tells the settlers how the request ended; only the first call does.
+func (h *Handler) settle(v *visit) {
+	if v.settled {
+		return
+	}
+	v.settled = true
+	for _, s := range h.stages.Settlers {
+		h.guard(v, func() { s.Settle(v.req, v.rw.status) })
 	}
 }
 

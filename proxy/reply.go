@@ -17,7 +17,7 @@ import (
 )
 
 // copyBuffer is how much of an answer is held at a time.
-const copyBuffer = 32 << 10
+const copyBuffer = 16 << 10
 
 var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 
@@ -42,6 +42,9 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict
 			return a.cutOff(gate.PoolBadAnswer, body.err)
 		}
 		return verdict
+	}
+	if resp.Body == io.ReadCloser(body) && (v.upload == nil || v.upload.whole || v.upload.over.Load()) {
+		h.guard(v, v.endRules) // they hold nothing of either body
 	}
 	v.resume()
 	if resp.StatusCode >= 500 && v.site.route.MaskErrors != "pass" {
@@ -82,6 +85,11 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	header := v.rw.Header()
 	as := v.public()
 	h.mask.copy(header, resp.Header, a.pool.origin, as)
+	if v.req.Budget != nil { // the backend's own would speak of another budget
+		delete(header, "Ratelimit")
+		delete(header, "Ratelimit-Policy")
+		rateLimit(header, v.req.Budget)
+	}
 	header["X-Request-Id"] = []string{v.req.ID}
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // keeps net/http from guessing one

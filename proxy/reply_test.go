@@ -134,6 +134,68 @@ func TestRulesThatWaitForABody(t *testing.T) {
 	}
 }
 
+// TestRulesEndBeforeASlowAnswer counts transactions while the client still
+// waits for the rest of its answer: one that the rules have done with must not
+// cost what they hold.
+func TestRulesEndBeforeASlowAnswer(t *testing.T) {
+	for _, tc := range []struct {
+		rule, request string
+		hold          bool // the rules put a body of theirs in place
+		open          int64
+	}{
+		{"no body", getRaw, false, 0},
+		{"a body that was read", "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 2\r\n\r\nhi", false, 0},
+		{"a body that is still coming", "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: 9\r\n\r\nhi", false, 1},
+		{"an answer that the rules still read", getRaw, true, 1},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			rest := make(chan struct{})
+			b := script(t, func(b *backend, c net.Conn, br *bufio.Reader) {
+				if strings.HasSuffix(tc.request, "\r\n\r\n") && !b.take(br) {
+					return
+				}
+				if body := strings.HasPrefix(tc.request, "POST"); body {
+					for line := ""; line != "\r\n"; {
+						line, _ = br.ReadString('\n')
+					}
+					_, _ = io.ReadFull(br, make([]byte, 2))
+				}
+				_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
+				<-rest
+				_, _ = io.WriteString(c, "def")
+			})
+			g := newRig(b.addr)
+			g.waf.response = func(r *http.Response) gate.Verdict {
+				if tc.hold {
+					r.Body = io.NopCloser(r.Body)
+				}
+				return gate.Passes(gate.StageWAF)
+			}
+			g.start(t)
+			c := g.dial(t)
+			_, _ = io.WriteString(c, tc.request)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(resp.Body, make([]byte, 3)); err != nil {
+				t.Fatal(err)
+			}
+			if n := g.waf.open.Load(); n != tc.open {
+				t.Errorf("%d transactions are open, want %d", n, tc.open)
+			}
+			close(rest)
+			if b, err := io.ReadAll(resp.Body); string(b) != "def" || err != nil {
+				t.Errorf("the rest is %q, %v", b, err)
+			}
+			g.records.last(t, 1)
+			if n := g.waf.open.Load(); n != 0 {
+				t.Errorf("%d transactions are left", n)
+			}
+		})
+	}
+}
+
 func TestInterimAnswers(t *testing.T) {
 	const answer = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" +
 		"HTTP/1.1 103 Early Hints\r\nLink: <http://BACKEND/a.css>; rel=preload\r\nServer: leaky\r\nX-Backend: x\r\n\r\n" +

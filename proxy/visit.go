@@ -14,7 +14,6 @@ type visit struct {
 	req    *gate.Request
 	rw     response
 	in     gate.Inbound // nil: the request did not come through the guard
-	host   string       // that the request names: lower case, without port
 	body   *clientBody  // nil: the request has none
 	upload *upload      // what the stages left of it; nil: not sent yet
 
@@ -26,6 +25,7 @@ type visit struct {
 
 	pool     gate.RecordPool
 	tunnel   *tunnel
+	settled  bool // the settlers know how it ended
 	resumed  bool // the connection goes on after an upgrade that was not made
 	answered bool // the client has a complete answer
 }
@@ -89,6 +89,12 @@ func (v *visit) settle() {
 	if v.upload != nil {
 		v.upload.stop()
 	}
+	v.endRules()
+}
+
+// endRules closes the rules' transaction, if it is open. It holds tens of
+// kilobytes, which must not depend on how slowly a client reads.
+func (v *visit) endRules() {
 	if v.tx == nil {
 		return
 	}

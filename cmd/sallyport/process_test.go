@@ -35,8 +35,15 @@ type process struct {
 
 func startProcess(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(os.Args[0], args...), stderr: make(chan string, 1000)}
-	p.cmd.Env = append(append(os.Environ(), "SALLYPORT_TEST_MAIN=1"), env...)
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(append(os.Environ(), "SALLYPORT_TEST_MAIN=1"), env...)
+	return startCommand(t, cmd)
+}
+
+// startCommand starts a command that is or becomes the program.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{cmd: cmd, stderr: make(chan string, 1000)}
 	p.cmd.Dir = t.TempDir() // where it makes its state
 	pipe, err := p.cmd.StderrPipe()
 	if err != nil {

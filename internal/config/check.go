@@ -20,6 +20,7 @@ func (r *reader) check(c *Config) {
 	r.checkClients(c)
 	r.checkSockets(c)
 	r.checkGeo(c)
+	r.checkLimits(c)
 	r.checkPolicies(c)
 	for i, p := range c.Proxy.Pools {
 		r.checkPool(c, p, slices.ContainsFunc(c.Proxy.Pools[:i], func(q proxy.PoolConfig) bool { return q.Name == p.Name }))

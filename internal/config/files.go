@@ -38,6 +38,10 @@ func (r *reader) files(c *Config) {
 	r.readable("geo.country", c.Geo.Country)
 	r.readable("geo.asn", c.Geo.ASN)
 	r.listFiles(c)
+	r.readable("limiter.store.password_file", c.Limiter.Store.PasswordFile)
+	if text, ok := r.readPEM("limiter.store.ca", c.Limiter.Store.CA); ok && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		r.fail("limiter.store.ca", "no certificate in the file", "")
+	}
 	for _, name := range policyNames(c) {
 		p := c.WAF.Policies[name]
 		r.matches("policies."+name+".rules_before", p.RulesBefore)

@@ -47,6 +47,7 @@ func fixtures(t *testing.T) string {
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},
 		"share.secret":      {0o600, secret},
+		"redis.password":    {0o600, []byte("made up\n")},
 		"open.secret":       {0o644, secret},
 		"short.secret":      {0o600, secret[:31]},
 		"opened/secret":     {0o640, secret},

@@ -14,6 +14,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/geo"
 	"sallyport/internal/server"
+	"sallyport/limiter"
 	"sallyport/proxy"
 	"sallyport/waf"
 )
@@ -133,7 +134,7 @@ func (p *printer) limits(c *Config) {
 		p.line(0, "limits:")
 	}
 	for _, l := range c.Limiter.Limits {
-		p.line(1, "- {name: %s, rate: %s, burst: %d}", text(l.Name), writeRate(l.Rate), l.Burst)
+		p.limit(l)
 	}
 	var tiers []string
 	for _, length := range slices.Backward(slices.Sorted(maps.Keys(c.Limiter.IPv6Tiers))) {
@@ -142,6 +143,36 @@ func (p *printer) limits(c *Config) {
 	p.line(0, "limiter:")
 	p.line(1, "ipv6_tiers: {%s}", strings.Join(tiers, ", "))
 	p.line(1, "max_clients: %d", c.Limiter.MaxClients)
+	p.line(1, "headers: %s", pick(c.Limiter.AllHeaders, "all", "refused"))
+	s := c.Limiter.Store
+	p.line(1, "store: {url: %s, password_file: %s, ca: %s, timeout: %s, failure: %s}",
+		text(s.URL), text(s.PasswordFile), text(s.CA), writeDuration(s.Timeout), s.Failure)
+}
+
+func (p *printer) limit(l limiter.Limit) {
+	p.line(1, "- name: %s", text(l.Name))
+	p.line(2, "paths: %s", texts(l.Match.Paths, same))
+	p.line(2, "methods: %s", texts(l.Match.Methods, same))
+	p.line(2, "hosts: %s", texts(l.Match.Hosts, same))
+	p.line(2, "routes: %s", texts(l.Match.Routes, same))
+	p.line(2, "key: %s", text(writeLimitKey(l.Key)))
+	switch {
+	case l.Concurrent > 0:
+		p.line(2, "concurrent: %d", l.Concurrent)
+	case len(l.OnStatus) > 0:
+		p.line(2, "rate: %s", writeRate(l.Rate))
+		p.line(2, "burst: %d", l.Burst)
+		p.line(2, "on_status: %s", texts(l.OnStatus, func(s limiter.StatusRange) string { return writeStatus(proxy.StatusRange(s)) }))
+	default:
+		p.line(2, "rate: %s", writeRate(l.Rate))
+		p.line(2, "burst: %d", l.Burst)
+		p.line(2, "cost: %d", l.Cost)
+	}
+	p.line(2, "exempt: %s", texts(l.Exempt, writePrefix))
+	p.line(2, "mode: %s", l.Mode)
+	if l.Failure != "" {
+		p.line(2, "failure: %s", l.Failure)
+	}
 }
 
 func (p *printer) policy(name string, w waf.Policy) {

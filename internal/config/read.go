@@ -2,7 +2,6 @@ package config
 
 import (
 	"crypto/tls"
-	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -20,9 +19,6 @@ import (
 
 // defaultPolicy is the name of the policy that always exists.
 const defaultPolicy = "default"
-
-// maxBurst is how large a budget may be.
-const maxBurst = 1_000_000_000
 
 // defaults is the configuration of an empty file.
 func (r *reader) defaults() *Config {
@@ -44,9 +40,10 @@ func (r *reader) defaults() *Config {
 		Geo:    geo.Config{Mode: gate.Enforce, MaxAge: 45 * 24 * time.Hour, Routes: map[string]geo.Rules{}},
 		Limiter: limiter.Config{
 			Mode:       gate.Enforce,
-			Limits:     []limiter.Limit{{Name: "per-client", Rate: 100, Burst: 400}},
+			Limits:     []limiter.Limit{{Name: "per-client", Key: limiter.By{Kind: limiter.ByClient}, Rate: 100, Burst: 400, Cost: 1, Mode: gate.Enforce}},
 			IPv6Tiers:  map[int]int{64: 1, 56: 4, 48: 16},
 			MaxClients: 200000,
+			Store:      limiter.Store{Timeout: 5 * time.Millisecond, Failure: limiter.FailLocal},
 		},
 		Bans: defaultBans(),
 		WAF:  waf.Config{Memory: 512 * mib, Policies: map[string]waf.Policy{defaultPolicy: newPolicy()}},
@@ -146,65 +143,6 @@ func (r *reader) geoRules(o *object) geo.Rules {
 	g.DenyUnknown = namesUnknown(g.Deny) || listed && !namesUnknown(g.Allow)
 	set(o, "unknown", &g.DenyUnknown, flag("allow", "deny"))
 	return g
-}
-
-func (r *reader) limits(o *object, c *Config) {
-	var limits []limiter.Limit
-	if !o.each("limits", func(o *object, _ int) {
-		var l limiter.Limit
-		var rt rate
-		o.require("name", set(o, "name", &l.Name, parseName))
-		if o.require("rate", set(o, "rate", &rt, parseRate)) {
-			l.Rate = rt.perSecond()
-		}
-		l.Burst = min(max(1, int(rt.count)), maxBurst)
-		set(o, "burst", &l.Burst, integer(1, maxBurst))
-		r.unique(o.join("name"), "limit", l.Name, len(limits), func(i int) string { return limits[i].Name })
-		limits = append(limits, l)
-	}) {
-		return
-	}
-	c.Limiter.Limits = limits
-}
-
-func (r *reader) limiter(o *object, c *Config) {
-	o.section("ipv6_tiers", func(o *object) {
-		if o.node == nil {
-			return
-		}
-		tiers := map[int]int{}
-		for _, f := range o.node.fields {
-			path := o.join(f.name)
-			o.asked = append(o.asked, f.name)
-			// A client is its /64, and shorter than a /16 is no customer's.
-			length, err := integer(16, 64)(f.name)
-			multiple := 0
-			if value(r, f.value, path, &multiple, integer(1, 1_000_000)) && err == nil {
-				tiers[length] = multiple
-			}
-			if err != nil {
-				r.places.at[path] = f.at
-				r.fail(path, "bad prefix length "+f.name, "write 16 to 64")
-			}
-		}
-		if len(o.node.fields) == 0 {
-			r.fail(o.path, "no tier: IPv6 clients would have no limit", "write {64: 1} at least")
-		}
-		r.risingTiers(o, tiers)
-		c.Limiter.IPv6Tiers = tiers
-	})
-	set(o, "max_clients", &c.Limiter.MaxClients, integer(1000, 100_000_000))
-}
-
-// risingTiers refuses a wider prefix that has less than a narrower one inside
-// it: the narrower one's budget could never be used.
-func (r *reader) risingTiers(o *object, tiers map[int]int) {
-	lengths := slices.Sorted(maps.Keys(tiers))
-	for i := 1; i < len(lengths); i++ {
-		if wide, narrow := lengths[i-1], lengths[i]; tiers[wide] < tiers[narrow] {
-			r.fail(o.join(itoa(wide)), "a /"+itoa(wide)+" has less than a /"+itoa(narrow)+" inside it", "write at least "+itoa(tiers[narrow]))
-		}
-	}
 }
 
 func (r *reader) audit(o *object, c *Config) {

@@ -86,6 +86,7 @@ const (
 	GeoUnavailable         Reason = "geo.unavailable"
 	LimitOverBudget        Reason = "limit.over_budget"
 	LimitTableFull         Reason = "limit.table_full"
+	LimitStoreDown         Reason = "limit.store_down"
 	WAFInboundScore        Reason = "waf.inbound_score"
 	WAFOutboundScore       Reason = "waf.outbound_score"
 	WAFRule                Reason = "waf.rule"
@@ -416,6 +417,9 @@ var reasons = []ReasonInfo{
 	{LimitTableFull, ClassPolicy, 429, false, "more clients at once than limiter.max_clients", "RFC 6585 section 4",
 		"A flood from many addresses that tries to push others out of the table.",
 		"Raise limiter.max_clients."},
+	{LimitStoreDown, ClassPolicy, 503, false, "the store of the limits does not answer, and the limit says closed", "",
+		"",
+		"Look at limiter.store in /status; failure: local goes on without it."},
 	{WAFInboundScore, ClassPolicy, 403, false, "the anomaly score of the request reached the threshold", "OWASP CRS rule 949110",
 		"What the matches in the record name.",
 		"Look at the matches; exclude the parameter from the rule if it is a false positive."},

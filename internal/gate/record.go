@@ -6,6 +6,10 @@ import "time"
 // exist stay; new ones may come without a new number.
 const RecordVersion = 1
 
+// EventBanned marks the record of a ban that begins. Its ID is that of the
+// request that was one refusal too many.
+const EventBanned = "banned"
+
 // A Record is what is written down about one decision: one line of JSON. The
 // handler fills it with what the client sent as it was sent; the audit log
 // redacts and escapes it before anything is written.
@@ -13,7 +17,7 @@ type Record struct {
 	V        int           `json:"v"`
 	Time     time.Time     `json:"time"`
 	ID       string        `json:"id"`
-	Event    string        `json:"event,omitempty"` // "closed" for the end of a tunnel, "dropped" for lines lost by the writer
+	Event    string        `json:"event,omitempty"` // "closed" for the end of a tunnel, "banned" for the begin of a ban, "dropped" for lines lost by the writer
 	Action   string        `json:"action"`
 	Stage    Stage         `json:"stage"`
 	Reason   Reason        `json:"reason"`

@@ -140,7 +140,10 @@ type Request struct {
 	Trusted  bool       // client: the peer is a trusted proxy
 	Route    *Route     // route: nil when none took it
 	Path     string     // route: canonical, for matching only; never forwarded
+	Host     string     // route: lower case, without port, for matching only
 	Place    Place      // geo
+	Budget   *LimitHit  // limit: what the client is told of its budget with an answer that passes; nil: nothing
+	Held     any        // limit: what the request holds of its budgets until it is settled; opaque to everybody else
 
 	Trail []Verdict // every verdict so far that was not a plain pass
 	Spent []Span    // how long each stage took

@@ -139,6 +139,7 @@ type LimitHit struct {
 	Window     time.Duration // in which an empty bucket fills
 	Remaining  int           // whole tokens in the bucket
 	Reset      time.Duration // until more than Remaining is available
+	Concurrent bool          // Quota counts requests at once; there is no Window
 }
 
 // A RuleHit is one rule of the WAF that matched with an effect.

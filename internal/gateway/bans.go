@@ -90,6 +90,35 @@ func (b *bans) close() error {
 	return b.save()
 }
 
+// banning counts refusals towards bans, and tells when one begins.
+type banning struct{ *Generation }
+
+// Settle implements proxy.Settler.
+func (b banning) Settle(req *gate.Request, _ int) {
+	ban := b.bans.Settle(req)
+	if ban == nil {
+		return
+	}
+	length := ban.Until.Sub(ban.Since)
+	b.gateway.opt.Log.Info("a client is banned", zap.Stringer("client", ban.Client), zap.Duration("for", length),
+		zap.Int("bans_before", ban.Repeats), zap.String("reason", ban.Reason))
+	v := gate.Refusal(gate.BanActive, b.cfg.Bans.Mode, fmt.Sprintf("%s for %s after %s, bans before: %d", ban.Client, length, ban.Reason, ban.Repeats))
+	b.gateway.Record(gate.Record{
+		V: gate.RecordVersion, Time: ban.Since, ID: req.ID, Event: gate.EventBanned,
+		Action: v.Action.String(), Stage: v.Stage, Reason: v.Reason, Mode: b.cfg.Bans.Mode, Detail: v.Detail,
+		Gateway:  gate.RecordGateway{Host: b.gateway.host, Version: b.gateway.opt.Version, Generation: b.number},
+		Listener: req.Listener,
+		Client: gate.RecordClient{
+			IP: req.Client.String(), Peer: req.Origin.SocketText(), ChosenBy: req.ChosenBy, Country: req.Place.Country, ASN: req.Place.ASN,
+		},
+		Request: gate.RecordRequest{Headers: []gate.RecordField{}},
+		Micros:  map[string]int64{},
+	})
+}
+
+// Turn implements server.Generation.
+func (g *Generation) Turn(peer netip.Addr) (away, record bool) { return g.bans.Turn(peer) }
+
 var (
 	errBansOff = errors.New("bans.mode is off")
 	errNoBan   = errors.New("this client is not banned")

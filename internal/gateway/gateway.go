@@ -134,6 +134,10 @@ func (g *Gateway) next(number uint64) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Limiter.Secret, err = config.DeriveKey(secret, "limiter")
+	if err != nil {
+		return nil, err
+	}
 	gen := &Generation{gateway: g, number: number, cfg: cfg}
 	if err := gen.open(); err != nil {
 		return nil, errors.Join(err, gen.Close())

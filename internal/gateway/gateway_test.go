@@ -151,6 +151,45 @@ func TestAReloadChangesWhatIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestLimitsLearnHowItEnded charges a limit by what the client was answered,
+// by whomever, tells every client of its budget, and shows it in the status.
+func TestLimitsLearnHowItEnded(t *testing.T) {
+	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("password") != "right" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}), strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", `
+limits:
+  - {name: per-client, rate: 10/h, burst: 20}
+  - {name: failed-login, paths: [/login], on_status: [401, 403], rate: 10/h, burst: 3}
+  - {name: in-flight, concurrent: 2}
+limiter: {headers: all}`, 1))
+	ask := func(target string) answer { return e.send(t, "GET "+target+"\nX-Forwarded-For: 203.0.113.9") }
+	for i, tc := range []struct {
+		target string
+		status int
+	}{
+		{"/login?password=right", 200},
+		{"/login?password=wrong", 401},
+		{"/login?password=1%27%20OR%20%271%27=%271%20UNION%20SELECT%20password%20FROM%20users--", 403}, // by the rules
+		{"/elsewhere?password=wrong", 401},
+		{"/login?password=wrong", 401},
+		{"/login?password=right", 429},
+		{"/elsewhere?password=right", 200},
+	} {
+		a := ask(tc.target)
+		if a.status != tc.status {
+			t.Fatalf("request %d, %s: %d, want %d", i+1, tc.target, a.status, tc.status)
+		}
+		if a.header.Get("RateLimit") == "" || a.header.Get("RateLimit-Policy") == "" {
+			t.Errorf("request %d: the client is told %q, %q", i+1, a.header.Get("RateLimit"), a.header.Get("RateLimit-Policy"))
+		}
+		if r := e.notes.find(t, a.header.Get("X-Request-Id")); tc.status == 429 && (r.Limit == nil || r.Limit.Name != "failed-login" || r.Limit.RetryAfter < 300) {
+			t.Errorf("request %d is recorded with %+v", i+1, r.Limit)
+		}
+	}
+}
+
 func TestABadReloadKeepsServing(t *testing.T) {
 	e := open(t, http.HandlerFunc(leaky), small)
 	text, err := os.ReadFile(e.file)

@@ -44,7 +44,9 @@ func (g *Generation) open() (err error) {
 	if g.geo, err = geo.Open(cfg.Geo, log.Named("geo")); err != nil {
 		return err
 	}
-	g.limiter = limiter.New(cfg.Limiter, g.gateway.limiter.Load())
+	if g.limiter, err = limiter.New(cfg.Limiter, g.gateway.limiter.Load(), log.Named("limiter")); err != nil {
+		return err
+	}
 	if g.bans, err = g.gateway.openBans(cfg, g.trusted); err != nil {
 		return err
 	}
@@ -65,6 +67,7 @@ func (g *Generation) open() (err error) {
 		Geo:       g.geo,
 		Limit:     g.limiter,
 		WAF:       inspector{g.waf},
+		Settlers:  []proxy.Settler{g.limiter, banning{g}},
 		Recorders: []proxy.Recorder{g.gateway},
 	}, proxy.Identity{Host: g.gateway.host, Version: g.gateway.opt.Version, Generation: g.number}, log.Named("proxy"))
 	return err
@@ -88,6 +91,9 @@ func (g *Generation) Close() error {
 	}
 	if g.waf != nil {
 		errs = append(errs, g.waf.Close())
+	}
+	if g.limiter != nil {
+		errs = append(errs, g.limiter.Close())
 	}
 	if g.geo != nil {
 		errs = append(errs, g.geo.Close())

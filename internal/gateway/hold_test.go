@@ -154,7 +154,7 @@ func tapped(t *testing.T, e *edge, p *tap, c wire.Case, way string, send func(*t
 	go func() { // a refusal may end the connection before all is sent
 		defer close(sent)
 		send(conn)
-		if c.HalfClose && c.Refused() { // a client that says its last while a backend is asked counts as gone
+		if c.HalfClose {
 			conn.HalfClose()
 		}
 	}()

@@ -5,6 +5,7 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/internal/metrics"
+	"sallyport/limiter"
 	"sallyport/proxy"
 )
 
@@ -15,6 +16,7 @@ type Status struct {
 	Geo      []DatabaseStatus        `json:"geo"`
 	Lists    []ListStatus            `json:"geo_lists"`
 	Limiter  LimiterStatus           `json:"limiter"`
+	Bans     BanStatus               `json:"bans"`
 	Audit    AuditStatus             `json:"audit"`
 	Pools    []proxy.PoolStatus      `json:"pools"`
 	// Warnings are what check would warn about.
@@ -49,12 +51,44 @@ type ListStatus struct {
 	Problem string    `json:"problem,omitempty"` // why a newer file is not in use
 }
 
-// LimiterStatus is the table of clients.
+// LimiterStatus is the tables of budgets.
 type LimiterStatus struct {
-	Clients    int    `json:"clients"`
-	Evicted    uint64 `json:"evicted"`
+	Clients    int           `json:"clients"` // keys in the fullest table
+	Evicted    uint64        `json:"evicted"`
+	Refused    uint64        `json:"refused"`
+	Overflowed uint64        `json:"overflowed"`
+	Limits     []LimitStatus `json:"limits"`
+	Store      *StoreStatus  `json:"store,omitempty"`
+}
+
+// LimitStatus is one limit.
+type LimitStatus struct {
+	Name       string `json:"name"`
+	Keys       int    `json:"keys"`
 	Refused    uint64 `json:"refused"`
+	Observed   uint64 `json:"observed"` // would have been refused
+	Evicted    uint64 `json:"evicted"`
 	Overflowed uint64 `json:"overflowed"`
+}
+
+// StoreStatus is the server that gateways share budgets by.
+type StoreStatus struct {
+	Up      bool      `json:"up"`
+	Since   time.Time `json:"since"`
+	Problem string    `json:"problem,omitempty"` // why it is down
+	Asked   uint64    `json:"asked"`
+	Failed  uint64    `json:"failed"` // not answered in time
+	Changes uint64    `json:"changes"`
+}
+
+// BanStatus is who is kept out, in numbers; GET /bans lists them.
+type BanStatus struct {
+	Mode      gate.Mode `json:"mode"`
+	Active    int       `json:"active"`
+	Clients   int       `json:"clients"` // that are remembered, banned or refused of late
+	Turned    uint64    `json:"turned"`  // connections closed unread
+	Evicted   uint64    `json:"evicted"`
+	Untracked uint64    `json:"untracked"` // refusals of clients for whom there was no room
 }
 
 // AuditStatus is how the audit log keeps up.
@@ -66,9 +100,11 @@ type AuditStatus struct {
 // Status implements server.Generation.
 func (g *Generation) Status() any {
 	s := Status{
-		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Geo: []DatabaseStatus{}, Lists: []ListStatus{}, Limiter: LimiterStatus(g.limiter.Stats()),
+		Mode: g.cfg.Mode, Policies: map[string]PolicyStatus{}, Geo: []DatabaseStatus{}, Lists: []ListStatus{}, Limiter: limiterStatus(g.limiter.Stats()),
 		Audit: AuditStatus{Path: g.cfg.Audit.Path, Dropped: g.audit.Dropped()}, Pools: g.handler.Pools(), Warnings: []string{},
 	}
+	b := g.bans.Stats()
+	s.Bans = BanStatus{g.cfg.Bans.Mode, b.Active, b.Clients, b.Turned, b.Evicted, b.Untracked}
 	for name, info := range g.waf.Policies() {
 		p := g.cfg.WAF.Policies[name]
 		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, Rules: info.Rules, Ruleset: info.Ruleset}
@@ -83,6 +119,18 @@ func (g *Generation) Status() any {
 		s.Warnings = append(s.Warnings, d.String())
 	}
 	return s
+}
+
+func limiterStatus(s limiter.Stats) LimiterStatus {
+	out := LimiterStatus{Clients: s.Clients, Evicted: s.Evicted, Refused: s.Refused, Overflowed: s.Overflowed, Limits: make([]LimitStatus, len(s.Limits))}
+	for i, l := range s.Limits {
+		out.Limits[i] = LimitStatus(l)
+	}
+	if s.Store != nil {
+		store := StoreStatus(*s.Store)
+		out.Store = &store
+	}
+	return out
 }
 
 // Pools implements server.Generation.
@@ -115,6 +163,14 @@ func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
 	s.Generation = gen.number
 	stats := gen.limiter.Stats()
 	s.Limiter = metrics.LimiterSnapshot{Clients: stats.Clients, Evicted: stats.Evicted, Overflowed: stats.Overflowed}
+	for _, l := range stats.Limits {
+		s.Limiter.Limits = append(s.Limiter.Limits, metrics.LimitSnapshot(l))
+	}
+	if st := stats.Store; st != nil {
+		s.Limiter.Store = &metrics.StoreSnapshot{Up: st.Up, Asked: st.Asked, Failed: st.Failed, Changes: st.Changes}
+	}
+	b := gen.bans.Stats()
+	s.Bans = metrics.BanSnapshot{Active: b.Active, Turned: b.Turned, Evicted: b.Evicted, Untracked: b.Untracked}
 	s.AuditDropped = gen.audit.Dropped()
 	s.WAFHeld, s.WAFMemory = gen.waf.Held(), gen.cfg.WAF.Memory
 	for _, d := range gen.geo.Databases() {

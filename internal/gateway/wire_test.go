@@ -56,8 +56,7 @@ func testWire(t *testing.T, e *edge, c wire.Case, backend *testkit.Recorder, sen
 	defer sending.Wait()
 	sending.Go(func() { // a refusal may come before the last byte is gone
 		send(conn)
-		// A client that says its last while a backend is asked counts as gone.
-		if c.HalfClose && c.Refused() {
+		if c.HalfClose {
 			conn.HalfClose()
 		}
 	})

@@ -159,8 +159,13 @@ func TestSnapshot(t *testing.T) {
 			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{
 				{Name: "app-1", Up: true, InFlight: 2}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
 			}}},
-			Limiter: metrics.LimiterSnapshot{Clients: 9, Evicted: 10, Overflowed: 11},
-			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn", Problem: true}},
+			Bans: metrics.BanSnapshot{Active: 31, Turned: 32, Evicted: 33, Untracked: 34},
+			Limiter: metrics.LimiterSnapshot{
+				Clients: 9, Evicted: 10, Overflowed: 11,
+				Limits: []metrics.LimitSnapshot{{Name: "login", Keys: 21, Refused: 22, Observed: 23, Evicted: 24, Overflowed: 25}, {Name: "login", Keys: 1}},
+				Store:  &metrics.StoreSnapshot{Up: true, Asked: 26, Failed: 27, Changes: 28},
+			},
+			Geo: []metrics.GeoSnapshot{{Database: "country", Built: built}, {Database: "country", Built: built}, {Database: "asn", Problem: true}},
 			// A path may hold what no label can.
 			GeoMaxAge: 24 * time.Hour, GeoLists: []metrics.GeoListSnapshot{{Path: "/l/a\xff.txt", Entries: 14}, {Path: "/l/b.txt", Problem: true}, {Path: "/l/b.txt"}},
 			Reloads: metrics.ReloadSnapshot{Succeeded: 12, Failed: 13, LastOK: true, LastGood: built},
@@ -173,7 +178,11 @@ func TestSnapshot(t *testing.T) {
 		`sallyport_backend_up{backend="app-1",pool="app"}`: "1", `sallyport_backend_requests_in_flight{backend="app-1",pool="app"}`: "2",
 		`sallyport_backend_up{backend="app-2",pool="app"}`: "0", `sallyport_backend_ejected{backend="app-2",pool="app"}`: "1",
 		`sallyport_backend_up{backend="odd?",pool="app"}`: "0",
-		"sallyport_limiter_clients":                       "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
+		"sallyport_bans_active": "31", "sallyport_bans_connections_closed_total": "32", "sallyport_bans_evictions_total": "33", "sallyport_bans_untracked_total": "34",
+		`sallyport_limit_keys{limit="login"}`:             "21", `sallyport_limit_refused_total{limit="login"}`: "22", `sallyport_limit_observed_total{limit="login"}`: "23",
+		`sallyport_limit_evictions_total{limit="login"}`: "24", `sallyport_limit_overflows_total{limit="login"}`: "25",
+		"sallyport_limiter_store_up": "1", "sallyport_limiter_store_asked_total": "26", "sallyport_limiter_store_failed_total": "27", "sallyport_limiter_store_changes_total": "28",
+		"sallyport_limiter_clients": "9", "sallyport_limiter_evictions_total": "10", "sallyport_limiter_overflows_total": "11",
 		`sallyport_geo_database_build_timestamp_seconds{database="country"}`: "1.7934912e+09", `sallyport_geo_database_build_timestamp_seconds{database="asn"}`: "",
 		`sallyport_geo_database_age_seconds{database="asn"}`: "", "sallyport_geo_database_max_age_seconds": "86400",
 		`sallyport_geo_database_problem{database="country"}`: "0", `sallyport_geo_database_problem{database="asn"}`: "1",
@@ -247,8 +256,9 @@ func TestDocumented(t *testing.T) {
 	m := metrics.New("0.1.0")
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
-			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
-			Geo:   []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}}, GeoLists: []metrics.GeoListSnapshot{{Path: "a"}},
+			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
+			Limiter: metrics.LimiterSnapshot{Limits: []metrics.LimitSnapshot{{Name: "login"}}, Store: &metrics.StoreSnapshot{}},
+			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}}, GeoLists: []metrics.GeoListSnapshot{{Path: "a"}},
 			Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
 		}
 	})

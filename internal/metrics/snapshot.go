@@ -17,6 +17,7 @@ type Snapshot struct {
 
 	Pools   []PoolSnapshot
 	Limiter LimiterSnapshot
+	Bans    BanSnapshot
 	Geo     []GeoSnapshot
 	Reloads ReloadSnapshot
 	// GeoMaxAge is how old a database may be (geo.max_age); 0: as old as it likes.
@@ -42,11 +43,39 @@ type BackendSnapshot struct {
 	InFlight int64
 }
 
-// LimiterSnapshot is the table of clients.
+// LimiterSnapshot is the tables of budgets.
 type LimiterSnapshot struct {
-	Clients    int    // in the table, idle ones included
+	Clients    int    // in the fullest table, idle ones included
 	Evicted    uint64 // idle ones that made room for others
-	Overflowed uint64 // requests that shared a budget because the table was full
+	Overflowed uint64 // requests that shared a budget because a table was full
+	Limits     []LimitSnapshot
+	Store      *StoreSnapshot // nil: there is none
+}
+
+// LimitSnapshot is one limit.
+type LimitSnapshot struct {
+	Name       string
+	Keys       int    // in its table
+	Refused    uint64 // requests that it refused
+	Observed   uint64 // requests that it would have refused
+	Evicted    uint64
+	Overflowed uint64
+}
+
+// StoreSnapshot is the server that gateways share budgets by.
+type StoreSnapshot struct {
+	Up      bool
+	Asked   uint64 // requests that it was asked about
+	Failed  uint64 // those that it did not answer in time
+	Changes uint64 // how often it went down or came back
+}
+
+// BanSnapshot is who is kept out.
+type BanSnapshot struct {
+	Active    int    // bans that have not ended
+	Turned    uint64 // connections closed unread
+	Evicted   uint64 // clients that were forgotten to make room
+	Untracked uint64 // refusals of clients for whom there was no room
 }
 
 // GeoSnapshot is one database.
@@ -77,6 +106,10 @@ type snapshots struct {
 	generation, inFlight, connections                  *prometheus.Desc
 	backendUp, backendEjected, backendInFlight         *prometheus.Desc
 	limiterClients, limiterEvictions, limiterOverflows *prometheus.Desc
+	bansActive, bansTurned, bansEvicted, bansUntracked *prometheus.Desc
+	limitKeys, limitRefused, limitObserved             *prometheus.Desc
+	limitEvictions, limitOverflows                     *prometheus.Desc
+	storeUp, storeAsked, storeFailed, storeChanges     *prometheus.Desc
 	geoBuilt, geoAge, geoMaxAge, geoProblem            *prometheus.Desc
 	listEntries, listProblem                           *prometheus.Desc
 	reloads, reloadOK, reloadTime                      *prometheus.Desc
@@ -95,9 +128,22 @@ func newSnapshots(m *Metrics) *snapshots {
 		backendUp:        d("backend_up", "1 when requests may go to the backend.", "pool", "backend"),
 		backendEjected:   d("backend_ejected", "1 while the backend is out after errors.", "pool", "backend"),
 		backendInFlight:  d("backend_requests_in_flight", "Requests that wait for the backend.", "pool", "backend"),
-		limiterClients:   d("limiter_clients", "Clients in the table of budgets."),
+		limiterClients:   d("limiter_clients", "Clients in the fullest table of budgets."),
 		limiterEvictions: d("limiter_evictions_total", "Idle clients that made room for others."),
-		limiterOverflows: d("limiter_overflows_total", "Requests that shared a budget because the table was full."),
+		limiterOverflows: d("limiter_overflows_total", "Requests that shared a budget because a table was full."),
+		bansActive:       d("bans_active", "Clients that are kept out."),
+		bansTurned:       d("bans_connections_closed_total", "Connections of banned clients that were closed unread."),
+		bansEvicted:      d("bans_evictions_total", "Clients without a ban that were forgotten to make room for others."),
+		bansUntracked:    d("bans_untracked_total", "Refusals that no ban could count, since the table was full."),
+		limitKeys:        d("limit_keys", "Keys in the table of a limit.", "limit"),
+		limitRefused:     d("limit_refused_total", "Requests that the limit refused.", "limit"),
+		limitObserved:    d("limit_observed_total", "Requests that the limit would have refused, but only observes.", "limit"),
+		limitEvictions:   d("limit_evictions_total", "Idle keys of the limit that made room for others.", "limit"),
+		limitOverflows:   d("limit_overflows_total", "Requests that shared a budget because the table of the limit was full.", "limit"),
+		storeUp:          d("limiter_store_up", "1 while the store of the limits is asked."),
+		storeAsked:       d("limiter_store_asked_total", "Requests that the store was asked about."),
+		storeFailed:      d("limiter_store_failed_total", "Requests that the store did not answer in time."),
+		storeChanges:     d("limiter_store_changes_total", "How often the store went down or came back."),
 		geoBuilt:         d("geo_database_build_timestamp_seconds", "When the database was built.", "database"),
 		geoAge:           d("geo_database_age_seconds", "How long ago the database was built.", "database"),
 		geoMaxAge:        d("geo_database_max_age_seconds", "The age from which on the log warns of a database; 0: none."),
@@ -117,7 +163,11 @@ func newSnapshots(m *Metrics) *snapshots {
 func (s *snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.generation, s.inFlight, s.connections, s.backendUp, s.backendEjected, s.backendInFlight,
-		s.limiterClients, s.limiterEvictions, s.limiterOverflows, s.geoBuilt, s.geoAge, s.geoMaxAge, s.geoProblem, s.listEntries, s.listProblem, s.reloads, s.reloadOK, s.reloadTime,
+		s.limiterClients, s.limiterEvictions, s.limiterOverflows,
+		s.bansActive, s.bansTurned, s.bansEvicted, s.bansUntracked,
+		s.limitKeys, s.limitRefused, s.limitObserved, s.limitEvictions, s.limitOverflows,
+		s.storeUp, s.storeAsked, s.storeFailed, s.storeChanges, s.geoBuilt, s.geoAge, s.geoMaxAge, s.geoProblem, s.listEntries, s.listProblem,
+		s.reloads, s.reloadOK, s.reloadTime,
 		s.auditDropped, s.wafHeld, s.wafMemory,
 	} {
 		ch <- d
@@ -162,6 +212,26 @@ func (s *snapshots) Collect(ch chan<- prometheus.Metric) {
 	gauge(s.limiterClients, float64(snap.Limiter.Clients))
 	counter(s.limiterEvictions, snap.Limiter.Evicted)
 	counter(s.limiterOverflows, snap.Limiter.Overflowed)
+	gauge(s.bansActive, float64(snap.Bans.Active))
+	counter(s.bansTurned, snap.Bans.Turned)
+	counter(s.bansEvicted, snap.Bans.Evicted)
+	counter(s.bansUntracked, snap.Bans.Untracked)
+	for i, l := range snap.Limiter.Limits {
+		if slices.ContainsFunc(snap.Limiter.Limits[:i], func(o LimitSnapshot) bool { return o.Name == l.Name }) {
+			continue
+		}
+		gauge(s.limitKeys, float64(l.Keys), l.Name)
+		counter(s.limitRefused, l.Refused, l.Name)
+		counter(s.limitObserved, l.Observed, l.Name)
+		counter(s.limitEvictions, l.Evicted, l.Name)
+		counter(s.limitOverflows, l.Overflowed, l.Name)
+	}
+	if st := snap.Limiter.Store; st != nil {
+		gauge(s.storeUp, truth(st.Up))
+		counter(s.storeAsked, st.Asked)
+		counter(s.storeFailed, st.Failed)
+		counter(s.storeChanges, st.Changes)
+	}
 	for i, g := range snap.Geo {
 		twice := slices.ContainsFunc(snap.Geo[:i], func(o GeoSnapshot) bool { return o.Database == g.Database })
 		if twice {

@@ -22,6 +22,9 @@ type Generation interface {
 	// JSON.
 	Status() any
 	Pools() any
+	// Turn reports whether a connection of the peer is to be closed unread
+	// because it is banned, and whether that is to be recorded.
+	Turn(peer netip.Addr) (away, record bool)
 	// Bans lists who is kept out; Ban and Unban change it by hand. The error of
 	// both is for the operator who asked. All are encoded as JSON.
 	Bans() any

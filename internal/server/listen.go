@@ -137,7 +137,27 @@ func (l *listener) admit(raw net.Conn) {
 		l.refuse(origin, gate.HTTPTooManyConnections, nil)
 		return
 	}
-	l.server.accepts.Go(func() { l.open(raw, origin, set) })
+	l.server.accepts.Go(func() {
+		boundUnsent(raw)
+		l.open(raw, origin, set)
+	})
+}
+
+// turns closes the connection of a banned client and reports that it did. One
+// that nobody named is not the balancer's doing.
+func (l *listener) turns(base connBase) bool {
+	run, peer := l.server.current.Load(), base.origin.Peer.Addr()
+	if run == nil || !peer.IsValid() || base.origin.Unnamed {
+		return false
+	}
+	away, record := run.Turn(peer)
+	if away {
+		base.drop()
+		if record {
+			base.refuse(gate.BanActive, nil)
+		}
+	}
+	return away
 }
 
 // trusts reports whether who connected is a trusted proxy.
@@ -191,12 +211,16 @@ func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
 			return
 		}
 	}
+	if l.turns(base) {
+		return
+	}
 	if set.tls == nil {
 		switch {
 		case set.h2c:
 			l.sniff(c, base, nil)
 		case set.http1:
-			l.pass(newConn1(c, base), false)
+			g := newConn1(c, base)
+			l.pass1(g, g)
 		default:
 			base.drop()
 		}
@@ -215,7 +239,8 @@ func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
 	case state.NegotiatedProtocol == "h2":
 		l.sniff(secured, base, &state)
 	case set.http1:
-		l.pass(&tlsConn1{conn1: newConn1(secured, base), secured: secured}, false)
+		c := newConn1(secured, base)
+		l.pass1(c, &tlsConn1{conn1: c, secured: secured})
 	default:
 		base.drop()
 		base.refuse(gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
@@ -231,7 +256,8 @@ func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) 
 	case err == nil && two:
 		l.pass(newConn2(conn, base, state), true)
 	case err == nil && state == nil && base.set.http1:
-		l.pass(newConn1(conn, base), false)
+		c := newConn1(conn, base)
+		l.pass1(c, c)
 	default:
 		if err == nil {
 			err = errNoPreface
@@ -250,6 +276,16 @@ func (l *listener) secure(raw net.Conn, set *settings) (*tls.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
+}
+
+// pass1 gives an HTTP/1 connection to net/http once it has a head to serve: a
+// client who is slow with its head holds a guard, and no buffers of net/http's.
+func (l *listener) pass1(guarded *conn1, c net.Conn) {
+	if !guarded.Await() {
+		_ = c.Close() // recorded by the guard
+		return
+	}
+	l.pass(c, false)
 }
 
 // pass gives the connection to the net/http server that speaks its protocol.

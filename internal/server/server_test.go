@@ -34,13 +34,21 @@ type generation struct {
 	trusted   netip.Prefix
 	trustUnix bool
 	banned    []string
+	turned    *netip.Prefix // banned, with answer: close
+	turns     atomic.Int64
 	active    atomic.Bool
 	closed    atomic.Bool
 }
 
 func (g *generation) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.handler(w, r) }
 func (g *generation) Server() server.Config                            { return g.cfg }
-func (g *generation) Bans() any                                        { return g.banned }
+func (g *generation) Turn(a netip.Addr) (away, record bool) {
+	if g.turned == nil || !g.turned.Contains(a) {
+		return false, false
+	}
+	return true, g.turns.Add(1) == 1
+}
+func (g *generation) Bans() any { return g.banned }
 func (g *generation) Ban(a netip.Addr, d time.Duration, why string) (any, error) {
 	if a == netip.MustParseAddr("10.0.0.1") {
 		return nil, errors.New("never banned")

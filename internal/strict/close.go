@@ -32,6 +32,30 @@ func (c *Conn) readNothing(background bool) error {
 	return err
 }
 
+// halfCloseTime is how long a client that has ended its sending side is taken
+// for one that still reads. Whether it does, only a write can tell.
+const halfCloseTime = 3 * time.Second
+
+// stay keeps the end of the client's side from net/http while a request is
+// served: net/http would take the client for gone, and a client that says its
+// last and then reads is lawful (RFC 9112 section 9.6). It returns nil when
+// the time is over, and an error when the wait is.
+func (c *Conn) stay() error {
+	end := c.quiet.Add(halfCloseTime)
+	timer := time.AfterFunc(time.Until(end), func() {
+		c.mu.Lock() // not before the wait has begun
+		defer c.mu.Unlock()
+		c.wake.Broadcast()
+	})
+	defer timer.Stop()
+	for time.Now().Before(end) {
+		if err := c.park(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Close ends the connection. After a refusal, and when requests wait that were
 // pipelined behind the last one, it first lets the client read the answers:
 // closing a socket with unread bytes in it resets the connection, and the

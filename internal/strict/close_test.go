@@ -1,12 +1,14 @@
 package strict_test
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sallyport/internal/strict"
@@ -60,4 +62,69 @@ func TestServerCloseDoesNotWaitForWhatIsPipelined(t *testing.T) {
 		t.Errorf("closing took %v", took)
 	}
 	<-done
+}
+
+// TestHalfCloseIsNoFarewell shows that a client which ends its side behind a
+// request gets its answer, and that one which does not read it is taken for
+// gone in the end.
+func TestHalfCloseIsNoFarewell(t *testing.T) {
+	for _, tc := range []struct {
+		rule   string
+		answer time.Duration // that the handler takes for it
+		served bool
+	}{
+		{"an answer at once", 0, true},
+		{"an answer after two seconds", 2 * time.Second, true},
+		{"no answer for longer than anybody waits", time.Hour, false},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				gone := time.Duration(-1)
+				l := newPipeListener()
+				srv := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					guardOf(r).Head(r)
+					select {
+					case <-time.After(tc.answer):
+						w.WriteHeader(http.StatusNoContent)
+					case <-r.Context().Done():
+						gone = time.Since(began)
+					}
+				}))
+				done := make(chan error, 1)
+				go func() { done <- srv.Serve(l) }()
+				client, server := net.Pipe()
+				l.conns <- strict.NewConn(&halfClosed{Conn: server, rest: len(plainGet)}, strict.Limits{}, strict.Hooks{})
+				go func() { _, _ = io.WriteString(client, plainGet) }()
+				if tc.served {
+					if a := answer(t, bufio.NewReader(client)); a.StatusCode != http.StatusNoContent {
+						t.Errorf("status %d", a.StatusCode)
+					}
+				} else {
+					time.Sleep(time.Minute)
+					if gone != 3*time.Second {
+						t.Errorf("the client counted as gone after %v, want 3s", gone)
+					}
+				}
+				_ = client.Close()
+				_ = srv.Close()
+				<-done
+			})
+		})
+	}
+}
+
+// A halfClosed connection ends its client's side after some bytes.
+type halfClosed struct {
+	net.Conn
+	rest int
+}
+
+func (c *halfClosed) Read(p []byte) (int, error) {
+	if c.rest == 0 {
+		return 0, io.EOF
+	}
+	n, err := c.Conn.Read(p)
+	c.rest -= n
+	return n, err
 }

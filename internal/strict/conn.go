@@ -89,8 +89,9 @@ type Conn struct {
 	inRead   bool
 	closed   bool
 
-	err   error // what every further Read returns
-	late  error // what the socket returned together with bytes
+	quiet time.Time // when the client ended its side between two heads; zero: it has not
+	err   error     // what every further Read returns
+	late  error     // what the socket returned together with bytes
 	body  *gate.VerdictError
 	read  deadline
 	write writer
@@ -186,6 +187,11 @@ func (c *Conn) next(p []byte) (int, error) {
 			return n, nil
 		}
 		if c.err != nil {
+			if background && !c.quiet.IsZero() {
+				if err := c.stay(); err != nil {
+					return 0, err
+				}
+			}
 			return 0, c.err
 		}
 		var n int
@@ -263,6 +269,9 @@ func (c *Conn) readHead(background bool) error {
 		c.noHead(err)
 		c.err = io.EOF
 	default:
+		if errors.Is(err, io.EOF) {
+			c.quiet = time.Now()
+		}
 		c.err = io.EOF
 	}
 	return nil

@@ -1,0 +1,6 @@
+//go:build !race
+
+package limiter_test
+
+// raceEnabled is for tests that count allocations.
+const raceEnabled = false

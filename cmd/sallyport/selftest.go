@@ -136,7 +136,7 @@ func (s *smuggling) cases() ([]wire.Case, error) {
 	if err != nil {
 		return nil, usagef("--skip: %w", err)
 	}
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		return nil, err
 	}

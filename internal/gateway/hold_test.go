@@ -101,7 +101,7 @@ func whole(raw string) (requests int, left string) {
 // the gateway itself. What the backend gets is the requests before the refused
 // one, and not one byte more.
 func TestNothingOfARefusedRequestReachesABackend(t *testing.T) {
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}

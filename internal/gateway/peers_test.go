@@ -64,7 +64,7 @@ admin: {address: ""}
 // own access log and what it passed on to an origin must be the same requests,
 // one by one, and of a refused request there must be no trace.
 func TestPeersSeeTheSameRequests(t *testing.T) {
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestWithHost(t *testing.T) {
 // that is routed.
 func TestWithHostOnTheCorpus(t *testing.T) {
 	t.Parallel()
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}

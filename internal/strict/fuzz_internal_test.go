@@ -18,10 +18,10 @@ import (
 	"sallyport/internal/wire"
 )
 
-// corpus is the bytes of every wire case.
+// corpus is the bytes of every wire case in HTTP/1.
 func corpus(t testing.TB) [][]byte {
 	t.Helper()
-	cases, err := wire.All()
+	cases, err := wire.In(wire.HTTP1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,6 +56,7 @@ type HTTP2Conn struct {
 
 	mu      sync.Mutex // guards what follows
 	streams map[uint32]*http2Stream
+	late    lateStreams
 	highest uint32 // number of the newest stream
 	resets  allowance
 	idle    allowance // frames that ask for nothing
@@ -287,8 +288,11 @@ func (c *HTTP2Conn) passFrame(f frameHeader) { c.pass = frameHeaderLength + f.le
 
 // data counts the content of a DATA frame (RFC 9113 section 6.1).
 func (c *HTTP2Conn) data(f frameHeader) error {
-	size, padded := f.length, f.has(flagPadded) && f.length > 0
-	if padded {
+	size := f.length
+	if f.has(flagPadded) {
+		if f.length == 0 {
+			return c.misfit()
+		}
 		b, err := c.need(frameHeaderLength + 1)
 		if err != nil {
 			return err

@@ -24,6 +24,7 @@ const (
 // see every block whole, or it understands none after it.
 type fieldBlock struct {
 	decoder             *hpack.Decoder
+	sizes               sizeWatch
 	maxBytes, maxFields int
 	open                bool
 	stream              uint32
@@ -41,7 +42,7 @@ func (k *fieldBlock) begin(f frameHeader, priority []byte) {
 	k.open, k.stream, k.flags = true, f.stream, f.flags
 	copy(k.priority[:], priority)
 	k.wire, k.fragments, k.empty, k.bytes = 0, 0, 0, 0
-	k.tooLarge, k.tooMany = false, false
+	k.tooLarge, k.tooMany, k.sizes = false, false, sizeWatch{}
 	clear(k.sent)
 	k.sent = k.sent[:0]
 	k.decoder.SetEmitEnabled(true)
@@ -65,9 +66,8 @@ func (k *fieldBlock) add(f hpack.HeaderField) {
 // headers begins a field block.
 func (c *HTTP2Conn) headers(f frameHeader, payload []byte) error {
 	block, priority, ok := fragment(f, payload)
-	if !ok { // net/http ends the connection for it
-		c.passFrame(f)
-		return nil
+	if !ok {
+		return c.misfit()
 	}
 	c.took = 0
 	c.block.begin(f, priority)
@@ -100,14 +100,15 @@ func (c *HTTP2Conn) extend(f frameHeader, part []byte) error {
 		return c.cutOff(gate.HTTPH2Flood, "CONTINUATION frames")
 	}
 	_, err := k.decoder.Write(part)
+	broken := err != nil || k.sizes.late(part)
 	last := f.has(flagEndHeaders)
-	if last && err == nil {
-		err = k.decoder.Close()
+	if last && !broken {
+		broken = k.decoder.Close() != nil
 	}
 	c.took += time.Since(began)
 	c.raw.drop(frameHeaderLength + f.length)
 	switch {
-	case err != nil:
+	case broken:
 		return c.undecodable()
 	case !last:
 		return nil
@@ -122,6 +123,16 @@ func (c *HTTP2Conn) extend(f frameHeader, part []byte) error {
 func (c *HTTP2Conn) undecodable() error {
 	c.store = frameHeader{length: 1, kind: frameHeaders, flags: flagEndHeaders, stream: c.block.stream}.append(c.store[:0])
 	c.out = append(c.store, 0x80) // index 0, RFC 7541 section 6.1
+	c.discard()
+	return io.EOF
+}
+
+// misfit makes net/http end the connection for a frame whose padding or
+// priority does not fit into it (RFC 9113 sections 6.1 and 6.2). By itself it
+// would end the stream only, though the field block is lost, or say nothing.
+func (c *HTTP2Conn) misfit() error {
+	c.store = frameHeader{kind: frameHeaders, flags: flagEndHeaders}.append(append(c.store[:0], c.out...)) // on stream 0
+	c.out = c.store
 	c.discard()
 	return io.EOF
 }
@@ -144,11 +155,13 @@ func (c *HTTP2Conn) complete() error {
 		}
 	}
 	c.mu.Lock()
-	st, newest := c.streams[k.stream], c.highest
+	st, newest, late := c.streams[k.stream], c.highest, c.late.has(k.stream)
 	c.mu.Unlock()
 	switch {
 	case st != nil && !st.ended:
 		return c.trailers(st)
+	case late:
+		return c.spend(1, "trailers of streams that were reset")
 	case k.stream%2 == 0 || k.stream <= newest:
 		// Not a request and not its end: net/http says what it is.
 		c.store = appendOpening(append(c.store[:0], c.out...), k.stream, k.flags, k.priority[:], "GET", false)

@@ -2,6 +2,7 @@ package strict
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -108,6 +109,9 @@ func (c *HTTP2Conn) serverReset(id, code uint32) {
 	c.mu.Lock()
 	st := c.streams[id]
 	delete(c.streams, id)
+	if st != nil && !st.ended {
+		c.late.add(id)
+	}
 	provoked := st != nil && !st.answered && code != codeNone && code != codeInternal
 	over := provoked && !c.resets.spend(time.Now(), 1)
 	cut := c.cut
@@ -118,6 +122,21 @@ func (c *HTTP2Conn) serverReset(id, code uint32) {
 		_ = c.SetReadDeadline(time.Unix(1, 0)) // the reader ends the connection
 	}
 }
+
+// lateStreams are the last streams that net/http reset while the client's side
+// was open. What of them was under way then comes nevertheless, and is dropped
+// (RFC 9113 section 5.1): net/http would end the connection for trailers.
+type lateStreams struct {
+	ids  [64]uint32
+	next int
+}
+
+func (l *lateStreams) add(id uint32) {
+	l.ids[l.next%len(l.ids)] = id
+	l.next++
+}
+
+func (l *lateStreams) has(id uint32) bool { return slices.Contains(l.ids[:], id) && id != 0 }
 
 // codeName is an error code in words (RFC 9113 section 7).
 func codeName(code uint32) string {

@@ -1,6 +1,6 @@
-// Package wire reads the wire corpus: connections written down in bytes, and
-// what must be answered to each. It sends nothing and judges nothing; the
-// format is described in testdata/wire/README.md.
+// Package wire reads the wire corpus: connections written down in bytes or in
+// HTTP/2 frames, and what must be answered to each. It sends nothing and
+// judges nothing; the format is described in testdata/wire/README.md.
 package wire
 
 import (
@@ -16,13 +16,24 @@ import (
 	"sallyport/testdata"
 )
 
+// The protocols that a case may be in.
+const (
+	HTTP1 = "http1"
+	HTTP2 = "h2"
+)
+
 // A Case is one file of testdata/wire: bytes for the socket, and what must
 // be answered. The format is described in testdata/wire/README.md.
 type Case struct {
-	Name  string // folder/file without extension
-	About string // the rule that the case shows, from its first line
-	// Answers is what is expected, in order, one for each request.
+	Name     string // folder/file without extension
+	About    string // the rule that the case shows, from its first line
+	Protocol string // HTTP1 or HTTP2
+	// Answers is what is expected in HTTP/1, in order, one for each request.
 	Answers []Answer
+	// Outcomes is what is expected in HTTP/2, in place of Answers.
+	Outcomes []Outcome
+	// Waits are the places where an HTTP/2 client waits, in order.
+	Waits []Wait
 	// HalfClose tells to end the sending direction after the bytes.
 	HalfClose bool
 	// Whole tells that the bytes must come together for the case to mean
@@ -49,11 +60,18 @@ type Answer struct {
 
 // Refused reports whether any request of the case is refused.
 func (c *Case) Refused() bool {
-	return slices.ContainsFunc(c.Answers, func(a Answer) bool { return a.Reason != "" })
+	return slices.ContainsFunc(c.Answers, func(a Answer) bool { return a.Reason != "" }) ||
+		slices.ContainsFunc(c.Outcomes, func(o Outcome) bool { return o.Refused() })
 }
 
 // All reads the corpus that is part of the binary, in the order of the names.
 func All() ([]Case, error) { return Load(testdata.Wire, "wire") }
+
+// In reads the part of the corpus that is in one protocol.
+func In(protocol string) ([]Case, error) {
+	cases, err := All()
+	return slices.DeleteFunc(cases, func(c Case) bool { return c.Protocol != protocol }), err
+}
 
 // Load reads every case below dir, in the order of the names. A directory
 // without any is an error.
@@ -87,16 +105,20 @@ func Parse(src []byte) (Case, error) {
 	if !ok {
 		return Case{}, fmt.Errorf("no line \"--\" between what is expected and the bytes")
 	}
-	var c Case
+	c := Case{Protocol: HTTP1}
 	for line := range strings.Lines(string(head)) {
 		if err := c.key(strings.TrimSpace(line)); err != nil {
 			return c, err
 		}
 	}
-	if len(c.Answers) == 0 {
+	if len(c.Answers)+len(c.Outcomes) == 0 {
 		return c, fmt.Errorf("nothing is expected")
 	}
 	var err error
+	if c.Protocol == HTTP2 {
+		c.Raw, c.Waits, err = compile(string(raw))
+		return c, err
+	}
 	c.Raw, err = unescape(string(raw))
 	return c, err
 }
@@ -117,6 +139,13 @@ func (c *Case) key(line string) error {
 		c.HalfClose = true
 	case key == "send" && value == "whole":
 		c.Whole = true
+	case key == "protocol":
+		if value != HTTP2 || len(c.Answers)+len(c.Outcomes)+len(c.Refuse) > 0 {
+			return fmt.Errorf("protocol: h2 stands before other keys, and there is no other")
+		}
+		c.Protocol = HTTP2
+	case c.Protocol == HTTP2:
+		return c.outcomeKey(key, value)
 	case key == "refuse" && gate.Reason(value).Optional():
 		c.Refuse = append(c.Refuse, gate.Reason(value))
 	case key == "expect":

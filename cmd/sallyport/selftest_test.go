@@ -90,7 +90,7 @@ func refusedOf(t *testing.T, prefixes ...string) int {
 	}
 	n := 0
 	for _, c := range cases {
-		if c.Refused() && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Name, p+"/") }) {
+		if c.Protocol == wire.HTTP1 && c.Refused() && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Name, p+"/") }) {
 			n++
 		}
 	}

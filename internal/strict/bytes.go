@@ -126,12 +126,6 @@ func members(list string, f func(string) bool) bool {
 	return true
 }
 
-// excerpt cuts out the bytes around an offset, at most 64 of them.
-func excerpt(b []byte, at int) string {
-	from, to := around(len(b), at)
-	return string(b[from:to])
-}
-
 // around returns what an excerpt of size bytes shows of those around one.
 func around(size, at int) (from, to int) {
 	from = max(0, min(at, size)-24)

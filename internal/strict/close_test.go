@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,7 +81,7 @@ func TestHalfCloseIsNoFarewell(t *testing.T) {
 		t.Run(tc.rule, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				gone := time.Duration(-1)
+				var gone atomic.Int64
 				l := newPipeListener()
 				srv := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					guardOf(r).Head(r)
@@ -88,7 +89,7 @@ func TestHalfCloseIsNoFarewell(t *testing.T) {
 					case <-time.After(tc.answer):
 						w.WriteHeader(http.StatusNoContent)
 					case <-r.Context().Done():
-						gone = time.Since(began)
+						gone.Store(int64(time.Since(began)))
 					}
 				}))
 				done := make(chan error, 1)
@@ -102,8 +103,8 @@ func TestHalfCloseIsNoFarewell(t *testing.T) {
 					}
 				} else {
 					time.Sleep(time.Minute)
-					if gone != 3*time.Second {
-						t.Errorf("the client counted as gone after %v, want 3s", gone)
+					if got := time.Duration(gone.Load()); got != 3*time.Second {
+						t.Errorf("the client counted as gone after %v, want 3s", got)
 					}
 				}
 				_ = client.Close()

@@ -122,6 +122,8 @@ type banBook struct {
 	banned   atomic.Int64 // pages of clients that were ever banned
 	changed  bool         // since it was last saved
 	restored bool         // what a file held has been taken over
+	shared   bool         // with other gateways: changes are noted in journal
+	journal  []banWord
 
 	turned, evicted, untracked atomic.Uint64
 }
@@ -285,6 +287,7 @@ func (k *banBook) begin(client netip.Prefix, o *offender, cfg BanConfig, now tim
 	fill(&o.budget, cfg.budget(), float64(cfg.Refusals), now) // afterwards the count begins anew
 	o.full = now
 	ban := o.ban(client)
+	k.note(banWord{Ban: ban})
 	return &ban
 }
 
@@ -381,7 +384,9 @@ func (b *Bans) Add(client netip.Addr, length time.Duration, reason string) (Ban,
 	}
 	b.book.put(o, now, now.Add(length), reason)
 	o.bans = max(o.bans, 1)
-	return o.ban(key), true
+	ban := o.ban(key)
+	b.book.note(banWord{Ban: ban})
+	return ban, true
 }
 
 // Remove ends the ban of a client and forgets what led to it. It reports
@@ -395,6 +400,7 @@ func (b *Bans) Remove(client netip.Addr) bool {
 		return false
 	}
 	was := o.banned(now)
+	b.book.note(banWord{Ban: o.ban(key), Removed: true})
 	b.book.drop(key, o)
 	return was
 }

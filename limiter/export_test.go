@@ -12,3 +12,10 @@ func RenewNow(l *Limiter) error {
 	s.mu.Unlock()
 	return s.renew(context.Background())
 }
+
+// JournalOf is how many words about bans wait to be told.
+func JournalOf(b *Bans) int {
+	b.book.mu.Lock()
+	defer b.book.mu.Unlock()
+	return len(b.book.journal)
+}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -15,15 +16,22 @@ import (
 	"sallyport/limiter"
 )
 
-// saveInterval is how often bans that have changed are written down.
-const saveInterval = 5 * time.Second
+const (
+	// saveInterval is how often bans that have changed are written down, and
+	// shareInterval how often they are told to gateways that share a store.
+	saveInterval  = 5 * time.Second
+	shareInterval = time.Second
+)
 
-// bans keeps who is banned over generations and, in a file, over restarts.
+// bans keeps who is banned over generations, in a file over restarts, and
+// where there is a store together with other gateways.
 type bans struct {
 	mu      sync.Mutex
 	current *limiter.Bans
 	file    string
-	stop    func() // ends the saving and waits for its end; nil: nothing is saved yet
+	store   *limiter.BanStore // nil: bans are not shared
+	apart   bool              // the store did not answer the last time
+	stop    func()            // ends the saving and waits for its end; nil: nothing is saved yet
 }
 
 // banFile is where the bans of a configuration outlive a restart.
@@ -42,31 +50,75 @@ func (g *Gateway) openBans(cfg *config.Config, trusted func(netip.Addr) bool) (*
 	return b, b.Restore(banFile(cfg))
 }
 
-// use makes the bans of a generation those that are saved.
-func (b *bans) use(next *limiter.Bans, file string, log *zap.Logger) {
+// use makes the bans of a generation those that are saved and shared.
+func (b *bans) use(next *limiter.Bans, cfg *config.Config, log *zap.Logger) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.current, b.file = next, file
+	b.current, b.file = next, banFile(cfg)
+	b.share(cfg, log)
 	if b.stop != nil {
 		return
 	}
-	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		tick := time.NewTicker(saveInterval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				if err := b.save(); err != nil {
-					log.Error("bans are not saved", zap.Error(err))
-				}
-			}
+	wg.Go(func() { b.keep(ctx, log) })
+	b.stop = func() { cancel(); wg.Wait() }
+}
+
+// share opens the store of a configuration, or leaves it. Called with the lock.
+func (b *bans) share(cfg *config.Config, log *zap.Logger) {
+	wanted := cfg.Limiter.Store.URL != "" && cfg.Bans.Mode != gate.Off
+	if b.store != nil && wanted && b.store.For(cfg.Limiter.Store) {
+		return
+	}
+	if b.store != nil {
+		_ = b.store.Close() // nothing is lost with it
+		b.store = nil
+	}
+	if wanted {
+		var err error
+		if b.store, err = limiter.OpenBanStore(cfg.Limiter.Store); err != nil { // the limiter has opened it a moment ago
+			log.Error("bans are not shared", zap.Error(err))
 		}
-	})
-	b.stop = func() { close(done); wg.Wait() }
+	}
+	b.current.Share(b.store != nil)
+}
+
+// keep saves and shares until ctx ends.
+func (b *bans) keep(ctx context.Context, log *zap.Logger) {
+	save, share := time.NewTicker(saveInterval), time.NewTicker(shareInterval)
+	defer save.Stop()
+	defer share.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-save.C:
+			if err := b.save(); err != nil {
+				log.Error("bans are not saved", zap.Error(err))
+			}
+		case <-share.C:
+			b.exchange(ctx, log)
+		}
+	}
+}
+
+// exchange tells and learns bans, and logs when that begins or ceases to work.
+func (b *bans) exchange(ctx context.Context, log *zap.Logger) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.store == nil {
+		return
+	}
+	err := b.store.Exchange(ctx, b.current)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && !b.apart:
+		log.Warn("bans are not shared until the store answers again", zap.Error(err))
+	case err == nil && b.apart:
+		log.Info("bans are shared again")
+	}
+	b.apart = err != nil
 }
 
 func (b *bans) save() error {
@@ -87,7 +139,14 @@ func (b *bans) close() error {
 	if stop != nil {
 		stop()
 	}
-	return b.save()
+	err := b.save()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.store != nil {
+		err = errors.Join(err, b.store.Close())
+		b.store = nil
+	}
+	return err
 }
 
 // banning counts refusals towards bans, and tells when one begins.

@@ -164,7 +164,7 @@ func (g *Gateway) activate(next *Generation) {
 	g.reloads.lastGood.Store(time.Now().Unix())
 	g.current.Store(next)
 	g.limiter.Store(next.limiter)
-	g.bans.use(next.bans, banFile(next.cfg), g.opt.Log)
+	g.bans.use(next.bans, next.cfg, g.opt.Log)
 	if old := g.audit.Swap(next.audit); old != nil && old != next.audit {
 		if err := old.Close(); err != nil {
 			g.opt.Log.Error("the old audit log was not closed cleanly", zap.Error(err))

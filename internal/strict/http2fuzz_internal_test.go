@@ -134,7 +134,7 @@ func FuzzHTTP2Conn(f *testing.F) {
 				continue
 			}
 			block, _, ok := fragment(h, payload)
-			if !ok || !h.has(flagEndHeaders) {
+			if !ok || !h.has(flagEndHeaders) || h.stream == 0 {
 				return // likewise
 			}
 			fields, err := dec.DecodeFull(block)

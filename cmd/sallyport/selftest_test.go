@@ -150,6 +150,27 @@ func TestSelftestCanFailInHTTP2(t *testing.T) {
 	}
 }
 
+// TestSelftestNegotiatesHTTP2: over TLS the cases in HTTP/2 are sent where the
+// target chooses that.
+func TestSelftestNegotiatesHTTP2(t *testing.T) {
+	for _, offers := range []bool{true, false} {
+		capture := freePort(t)
+		leaky := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: capture}))
+		leaky.EnableHTTP2 = offers
+		leaky.StartTLS()
+		defer leaky.Close()
+		code, out, stderr := sallyport(t, "selftest", "smuggling", "--target", leaky.URL, "--insecure", "--listen", capture,
+			"--run", "^http.path_dots/(ok-)?h2", "--timeout", "1s")
+		want, exit := "because   stream 1 ends with 200, want 400 http.path_dots", 1
+		if !offers {
+			want, exit = "6 cases in HTTP/2 were not sent: the target does not offer h2 by ALPN\n", 0
+		}
+		if code != exit || !strings.Contains(out, want) {
+			t.Errorf("a target that offers HTTP/2 (%v): %d, without %q\n%s%s", offers, code, want, out, stderr)
+		}
+	}
+}
+
 // TestSelftestOfATarget runs the corpus against a gateway as it is served, with
 // hosts of its own, and sees what reached its pool.
 func TestSelftestOfATarget(t *testing.T) {

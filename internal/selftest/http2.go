@@ -74,8 +74,8 @@ func (g *gateway) play(ctx context.Context, c *wire.Case) (Result, error) {
 		j.endings = append(j.endings, got)
 		r.Answered = append(r.Answered, got.String())
 	}
-	if end := x.Ending(0); end.Kind != wire.Unfinished {
-		r.Ended = end.String()
+	if r.Ended = "open"; x.Ending(0).Kind != wire.Unfinished {
+		r.Ended = x.Ending(0).String()
 	}
 	gone := x.Ending(0).Kind == wire.GoneAway
 	if _, bodies := c.Opens(); gone && g.Capture != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ const longestSelftest = 15 * time.Minute
 type smuggling struct {
 	target, backend string
 	insecure, yes   bool
+	h2c             bool
 	host, listen    string
 	run, skip       string
 	timeout         time.Duration
@@ -50,11 +52,12 @@ func smugglingCommand() *cobra.Command {
 		Use:   "smuggling",
 		Short: "Fire ambiguous requests at the gateway, or at your backend, and show what a backend would have seen",
 		Long: "Fire the wire corpus, raw connections with what each must be answered, over real sockets: malformed and\n" +
-			"ambiguous requests, each with an accepted twin.\n\n" +
+			"ambiguous requests in HTTP/1 and HTTP/2, each with an accepted twin.\n\n" +
 			"Without flags: at a gateway in this process, with the strict stage as by default and a capture backend\n" +
 			"behind it that writes down every byte. With --target: at a gateway that runs already; with --listen too,\n" +
-			"the capture backend is opened there for its pool to point at, otherwise only answers are judged. With\n" +
-			"--backend: everything that the gateway refuses, straight at a backend of yours, to learn what it would\n" +
+			"the capture backend is opened there for its pool to point at, otherwise only answers are judged; HTTP/2 is\n" +
+			"spoken to https targets that offer it, and to http ones with --h2c. With --backend: everything in HTTP/1\n" +
+			"that the gateway refuses, straight at a backend of yours, to learn what it would\n" +
 			"have accepted. Exit code 1 tells that something did not hold; with --backend, that it could not be asked.",
 		Example: "  sallyport selftest smuggling                                     # this binary\n" +
 			"  sallyport selftest smuggling --target https://127.0.0.1:8443 --insecure --host shop.example.org\n" +
@@ -74,6 +77,7 @@ func smugglingCommand() *cobra.Command {
 	f.StringVar(&s.backend, "backend", "", "URL of a backend to ask directly")
 	f.BoolVar(&s.insecure, "insecure", false, "do not verify the certificate")
 	f.BoolVar(&s.yes, "yes", false, "go on although the target is not on loopback: it gets hundreds of malformed requests, so name only what is yours")
+	f.BoolVar(&s.h2c, "h2c", false, "with --target http://…: it speaks HTTP/2 without TLS too")
 	f.StringVar(&s.host, "host", "", "Host to send in place of the corpus' a.example")
 	f.StringVar(&s.run, "run", "", "only cases whose name matches this regular expression")
 	f.StringVar(&s.skip, "skip", "", "no cases whose name matches this regular expression")
@@ -91,6 +95,8 @@ func (s *smuggling) start(ctx context.Context, cmd *cobra.Command) error {
 		return usagef("--target and --backend exclude each other")
 	case s.listen != "" && s.target == "":
 		return usagef("--listen needs --target: it is where the pool of that gateway is pointed at")
+	case s.h2c && !strings.HasPrefix(s.target, "http://"):
+		return usagef("--h2c needs --target http://…: over https, HTTP/2 is negotiated")
 	case s.host != "" && s.target+s.backend == "":
 		return usagef("--host needs --target or --backend")
 	case strings.ContainsFunc(s.host, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
@@ -136,12 +142,12 @@ func (s *smuggling) cases() ([]wire.Case, error) {
 	if err != nil {
 		return nil, usagef("--skip: %w", err)
 	}
-	cases, err := wire.In(wire.HTTP1)
+	cases, err := wire.All()
 	if err != nil {
 		return nil, err
 	}
 	cases = slices.DeleteFunc(cases, func(c wire.Case) bool {
-		return !run.MatchString(c.Name) || s.skip != "" && skip.MatchString(c.Name)
+		return s.backend != "" && c.Protocol != wire.HTTP1 || !run.MatchString(c.Name) || s.skip != "" && skip.MatchString(c.Name)
 	})
 	if len(cases) == 0 {
 		return nil, usagef("no case has such a name")
@@ -166,6 +172,9 @@ func (s *smuggling) atTarget(ctx context.Context, stderr io.Writer, o selftest.O
 	if o.To, err = s.endpoint(ctx, "--target", s.target); err != nil {
 		return nil, err
 	}
+	if o.HTTP2, o.NoHTTP2, err = s.http2(ctx, o.To); err != nil {
+		return nil, err
+	}
 	if s.listen != "" {
 		if o.Capture, err = selftest.Listen(ctx, s.listen); err != nil {
 			return nil, err
@@ -174,6 +183,22 @@ func (s *smuggling) atTarget(ctx context.Context, stderr io.Writer, o selftest.O
 		fmt.Fprintf(stderr, "The capture backend listens on %s. The gateway's pool: {backends: [{url: \"http://%[1]s\"}]}, without health checks.\n", o.Capture.Address())
 	}
 	return selftest.Gateway(ctx, o)
+}
+
+// http2 is where the cases in HTTP/2 go, or why they go nowhere.
+func (s *smuggling) http2(ctx context.Context, to selftest.Endpoint) (at *selftest.Endpoint, why string, err error) {
+	switch {
+	case s.h2c:
+		return &to, "", nil
+	case to.TLS == nil:
+		return nil, "without TLS it takes --h2c", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(s.timeout, 10*time.Second))
+	defer cancel()
+	if at, err = to.OffersHTTP2(ctx); err != nil {
+		return nil, "", fmt.Errorf("%s: %w", to.Address, err)
+	}
+	return at, "the target does not offer h2 by ALPN", nil
 }
 
 // atBackend asks the backend, and this binary's gateway about the same cases,
@@ -197,9 +222,13 @@ func (s *smuggling) atBackend(ctx context.Context, o selftest.Options) (*selftes
 	return rep, nil
 }
 
+// ownHTTP2 is where the gateway that is tested without --target speaks HTTP/2.
+const ownHTTP2 = "[::ffff:127.0.0.1]:0"
+
 // ownConfig is the gateway that is tested without --target: the strict stage as
-// by default, and no other that could refuse.
-const ownConfig = `listeners: [{address: "127.0.0.1:0"}]
+// by default, and no other that could refuse. Listeners are told apart by their
+// addresses, so that the second has the same one in another spelling.
+const ownConfig = `listeners: [{address: "127.0.0.1:0"}, {address: "` + ownHTTP2 + `", protocols: [h2c]}]
 http: {methods: [%s]}
 limits: []
 policies: {default: {mode: off}}
@@ -241,9 +270,13 @@ func atOwn(ctx context.Context, o selftest.Options) (rep *selftest.Report, err e
 		return nil, errors.Join(err, gw.Close())
 	}
 	defer func() { err = errors.Join(err, srv.Shutdown(), gw.Close()) }()
-	for _, a := range srv.Addresses() {
-		o.To = selftest.Endpoint{Address: a.String()}
+	for name, a := range srv.Addresses() {
+		if name == ownHTTP2 {
+			o.HTTP2 = &selftest.Endpoint{Address: a.String()}
+		} else {
+			o.To = selftest.Endpoint{Address: a.String()}
+		}
 	}
-	o.Own, o.Reason = true, records.Reason
+	o.Own, o.Reason, o.Ended = true, records.Reason, records.Ended
 	return selftest.Gateway(ctx, o)
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,6 +25,15 @@ func TestSelftestOfTheBinary(t *testing.T) {
 	code, out, stderr := sallyport(t, "selftest", "smuggling")
 	if code != 0 || !strings.Contains(out, "differences: 0\n") {
 		t.Errorf("selftest smuggling = %d\n%s%s", code, out, stderr)
+	}
+	for _, protocol := range []string{wire.HTTP1, wire.HTTP2} {
+		cases, err := wire.In(protocol)
+		if err != nil || !strings.Contains(out, fmt.Sprintf("%d cases in HTTP/1, ", len(cases))) && !strings.Contains(out, fmt.Sprintf(", %d in HTTP/2\n", len(cases))) {
+			t.Errorf("%v, or not all %d cases in %s were counted:\n%s", err, len(cases), protocol, out)
+		}
+	}
+	if strings.Contains(out, "were not sent") {
+		t.Errorf("cases in HTTP/2 were left out:\n%s", out)
 	}
 	// Its progress is for terminals, and an accepted twin is not refused.
 	if stderr != "" || !strings.Contains(out, "http.te_and_cl") || strings.Contains(out, " 0 forwarded exactly") {
@@ -114,12 +125,58 @@ func TestSelftestCanFail(t *testing.T) {
 	}
 }
 
+// TestSelftestCanFailInHTTP2 puts the server and the proxy of the standard
+// library in the gateway's place.
+func TestSelftestCanFailInHTTP2(t *testing.T) {
+	capture := freePort(t)
+	leaky := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: capture}))
+	leaky.Config.Protocols = new(http.Protocols)
+	leaky.Config.Protocols.SetHTTP1(true)
+	leaky.Config.Protocols.SetUnencryptedHTTP2(true)
+	leaky.Start()
+	defer leaky.Close()
+	args := []string{"selftest", "smuggling", "--target", leaky.URL, "--listen", capture, "--run", "^http.(path_dots|te_and_cl)/.*h2", "--timeout", "1s"}
+	code, out, stderr := sallyport(t, append(args, "--h2c")...)
+	for _, want := range []string{
+		"DIFFERENT  http.path_dots/h2-plain: ", "              :authority: a.example\n", "backend   GET /a/../b HTTP/1.1",
+		"because   stream 1 ends with 200, want 400 http.path_dots", "because   1 requests reached the backend, want 0",
+	} {
+		if code != 1 || !strings.Contains(out, want) {
+			t.Errorf("selftest of a leaky server = %d, without %q\n%s%s", code, want, out, stderr)
+		}
+	}
+	if code, out, stderr = sallyport(t, args...); code != 0 || !strings.Contains(out, "in HTTP/2 were not sent: without TLS it takes --h2c\n") {
+		t.Errorf("without --h2c: %d\n%s%s", code, out, stderr)
+	}
+}
+
+// TestSelftestNegotiatesHTTP2: over TLS the cases in HTTP/2 are sent where the
+// target chooses that.
+func TestSelftestNegotiatesHTTP2(t *testing.T) {
+	for _, offers := range []bool{true, false} {
+		capture := freePort(t)
+		leaky := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: capture}))
+		leaky.EnableHTTP2 = offers
+		leaky.StartTLS()
+		defer leaky.Close()
+		code, out, stderr := sallyport(t, "selftest", "smuggling", "--target", leaky.URL, "--insecure", "--listen", capture,
+			"--run", "^http.path_dots/(ok-)?h2", "--timeout", "1s")
+		want, exit := "because   stream 1 ends with 200, want 400 http.path_dots", 1
+		if !offers {
+			want, exit = "6 cases in HTTP/2 were not sent: the target does not offer h2 by ALPN\n", 0
+		}
+		if code != exit || !strings.Contains(out, want) {
+			t.Errorf("a target that offers HTTP/2 (%v): %d, without %q\n%s%s", offers, code, want, out, stderr)
+		}
+	}
+}
+
 // TestSelftestOfATarget runs the corpus against a gateway as it is served, with
 // hosts of its own, and sees what reached its pool.
 func TestSelftestOfATarget(t *testing.T) {
 	capture := freePort(t)
 	file := filepath.Join(t.TempDir(), "sallyport.yaml")
-	text := "listeners: [{address: \"127.0.0.1:0\"}]\npools: {app: {backends: [{url: \"http://" + capture + "\"}]}}\n" +
+	text := "listeners: [{address: \"127.0.0.1:0\", protocols: [http1, h2c]}]\npools: {app: {backends: [{url: \"http://" + capture + "\"}]}}\n" +
 		"routes: [{name: site, hosts: [shop.example.org], pool: app}]\nlimits: []\npolicies: {default: {mode: off}}\n" +
 		"audit: {path: audit.jsonl}\nadmin: {address: \"\"}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -134,6 +191,11 @@ func TestSelftestOfATarget(t *testing.T) {
 	}
 	if strings.Contains(out, " 0 skipped") || strings.Contains(out, " 0 forwarded exactly") {
 		t.Errorf("twins about the host are skipped, others forwarded:\n%s", out)
+	}
+	groups = "^(http.path_|http.h2_|http.length_|http.preface|h2.preface|connection).*"
+	code, out, stderr = sallyport(t, "selftest", "smuggling", "--target", g.base, "--h2c", "--listen", capture, "--host", "shop.example.org", "--run", groups, "--skip", "^http.path_(double|empty|param|slash)")
+	if code != 0 || !strings.Contains(out, "differences: 0\n") || !strings.Contains(out, "HTTP/2 is spoken at ") || strings.Contains(out, "were not sent") {
+		t.Errorf("with --h2c: %d\n%s%s", code, out, stderr)
 	}
 	code, _, stderr = sallyport(t, "selftest", "smuggling", "--target", g.base, "--run", groups)
 	if code != 1 || !strings.Contains(stderr, "421") || !strings.Contains(stderr, "--host") {
@@ -168,6 +230,7 @@ func TestSelftestRefusesToBegin(t *testing.T) {
 		"both":                    {[]string{"--target", "http://127.0.0.1:1", "--backend", "http://127.0.0.1:1"}, "exclude each other"},
 		"a capture for nobody":    {[]string{"--listen", "127.0.0.1:0"}, "needs --target"},
 		"a host for nobody":       {[]string{"--host", "a.test"}, "needs --target or --backend"},
+		"h2c over TLS":            {[]string{"--target", "https://127.0.0.1:1", "--h2c"}, "negotiated"},
 		"a target with a path":    {[]string{"--target", "http://127.0.0.1/x"}, "their own targets"},
 		"a name that nothing has": {[]string{"--run", "no-such-case"}, "no case"},
 		"a pattern that is none":  {[]string{"--run", "("}, "--run"},

@@ -40,7 +40,7 @@ var house = map[string]room{
 	"internal/server":   {[]string{"internal/gate", "internal/strict"}, "it is given the function that builds a generation"},
 	"internal/ftw":      {[]string{"internal/gate"}, "it tests whatever target it is given"},
 	"internal/demo":     {[]string{"internal/gate"}, "an application like any other"},
-	"internal/wire":     {[]string{"internal/gate", "testdata"}, "it reads cases, and sends none"},
+	"internal/wire":     {[]string{"internal/gate", "testdata"}, "it reads cases, and is given the connections that it plays them over"},
 	"internal/selftest": {[]string{"internal/gate", "internal/wire"}, "it asks whatever address it is given"},
 	"internal/testkit":  {[]string{"internal/gate"}, "only tests import it"},
 }

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -22,15 +20,9 @@ import (
 	"sallyport/internal/wire"
 )
 
-// An arrival is one whole request as the backend got it.
-type arrival struct {
-	target, body string
-	fields       map[string]string // by name in lower case; several values joined
-}
-
 // arrivalsOf reads what came on one connection to the backend. The error says
 // that something there is no whole request.
-func arrivalsOf(stream []byte) (all []arrival, err error) {
+func arrivalsOf(stream []byte) (all []wire.Arrival, err error) {
 	br := bufio.NewReader(bytes.NewReader(stream))
 	for {
 		r, err := http.ReadRequest(br)
@@ -44,10 +36,10 @@ func arrivalsOf(stream []byte) (all []arrival, err error) {
 		if err != nil {
 			return all, err
 		}
-		a := arrival{target: r.RequestURI, body: string(body), fields: map[string]string{"host": r.Host}}
+		a := wire.Arrival{Target: r.RequestURI, Body: string(body), Fields: map[string]string{"host": r.Host}}
 		for _, h := range []http.Header{r.Header, r.Trailer} {
 			for name, values := range h {
-				a.fields[strings.ToLower(name)] = strings.Join(values, ", ")
+				a.Fields[strings.ToLower(name)] = strings.Join(values, ", ")
 			}
 		}
 		all = append(all, a)
@@ -175,11 +167,7 @@ func cuts(rnd *rand.Rand, n int) []int {
 func (p *player) play(t *testing.T, c wire.Case, secure bool, cuts []int) {
 	conn := p.dial(t, secure)
 	var x wire.Exchange
-	err := send(conn, &x, &c, cuts)
-	for err == nil && unfinished(&x, c.Outcomes) {
-		err = x.Next(conn)
-	}
-	if err != nil && !x.Ended() {
+	if err := x.Play(conn, &c, cuts); err != nil && !x.Ended() {
 		t.Errorf("%s: reading the answers: %v", c.About, err)
 	}
 	want := p.judge(t, &c, &x, conn.LocalAddr().String())
@@ -198,39 +186,6 @@ func (p *player) play(t *testing.T, c wire.Case, secure bool, cuts []int) {
 	p.compare(t, &c, want)
 }
 
-// send writes the bytes of a case, and reads where it waits.
-func send(conn net.Conn, x *wire.Exchange, c *wire.Case, cuts []int) error {
-	from := 0
-	write := func(to int) {
-		for ; len(cuts) > 0 && cuts[0] < to; cuts = cuts[1:] {
-			if cuts[0] > from {
-				_, _ = conn.Write(c.Raw[from:cuts[0]]) // a server that has closed by then has refused what came before
-				from = cuts[0]
-			}
-		}
-		_, _ = conn.Write(c.Raw[from:to])
-		from = to
-	}
-	for _, w := range c.Waits {
-		write(w.At)
-		for x.Ending(w.Stream).Kind == wire.Unfinished {
-			if err := x.Next(conn); err != nil {
-				return err
-			}
-		}
-	}
-	write(len(c.Raw))
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && c.HalfClose {
-		return half.CloseWrite()
-	}
-	return nil
-}
-
-// unfinished reports whether any outcome is still open.
-func unfinished(x *wire.Exchange, outcomes []wire.Outcome) bool {
-	return slices.ContainsFunc(outcomes, func(o wire.Outcome) bool { return x.Ending(o.Stream).Kind == wire.Unfinished })
-}
-
 // judge compares the endings of the streams, and returns what the backend must
 // have got.
 func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client string) (want []wire.Outcome) {
@@ -239,18 +194,15 @@ func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client stri
 		p.played[client] = &fate{name: c.Name}
 	}
 	fate := p.played[client]
-	fate.unheard += opened(c.Raw)
+	opened, bodies := c.Opens()
+	fate.unheard += opened
 	if !p.held && x.Ending(0).Kind == wire.GoneAway {
-		p.mayCut += opened(c.Raw) // what was accepted and is under way when the connection ends
+		p.mayCut += bodies // what was accepted and is under way when the connection ends
 	}
 	if end := x.Ending(0); end.Kind == wire.GoneAway || end.Kind == wire.Closed {
 		fate.broken++
 	}
-	streams := map[uint32]bool{}
-	mayEnd := false
 	for i, o := range c.Outcomes {
-		streams[o.Stream] = true
-		mayEnd = mayEnd || slices.ContainsFunc(o.Any, func(e wire.Ending) bool { return e.Kind == wire.GoneAway || e.Kind == wire.Closed })
 		got := x.Ending(o.Stream)
 		detail := ""
 		if got.Kind == wire.Answered {
@@ -266,7 +218,7 @@ func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client stri
 			p.answered[id] = c.Name
 			fate.unheard--
 			got.Reason, detail = r.Reason, r.Detail
-		} else if slices.ContainsFunc(o.Any, func(e wire.Ending) bool { return e.Kind == got.Kind && e.Kind != wire.Reset && e.Reason != "" }) {
+		} else if o.EndsConnection(got) {
 			got.Reason, detail = p.edge.notes.ofConnection(t, client)
 		}
 		if !o.Right(got, got.Reason) {
@@ -276,13 +228,8 @@ func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client stri
 			want = append(want, o)
 		}
 	}
-	for _, id := range x.Streams() {
-		if r := x.Stream(id); !streams[id] && r.Status != 0 {
-			t.Errorf("%s: stream %d was answered %d, and nothing is expected there", c.About, id, r.Status)
-		}
-	}
-	if e := x.Ending(0); !mayEnd && e.Kind == wire.GoneAway {
-		t.Errorf("%s: %s, and the connection is not to blame", c.About, e)
+	for _, stray := range c.Stray(x) {
+		t.Errorf("%s: %s", c.About, stray)
 	}
 	return want
 }
@@ -290,7 +237,7 @@ func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client stri
 // compare holds what reached the backend against the accepted requests.
 func (p *player) compare(t *testing.T, c *wire.Case, want []wire.Outcome) {
 	t.Helper()
-	var whole []arrival
+	var whole []wire.Arrival
 	for _, stream := range p.backend.Take() {
 		all, err := arrivalsOf(stream)
 		whole = append(whole, all...)
@@ -300,30 +247,19 @@ func (p *player) compare(t *testing.T, c *wire.Case, want []wire.Outcome) {
 			t.Errorf("%s: the backend got %.200q, which is no whole request: %v", c.About, stream, err)
 		}
 	}
-	if len(whole) != len(want) {
-		t.Errorf("%s: %d requests reached the backend, want %d", c.About, len(whole), len(want))
-	}
 	p.mayCut = max(p.mayCut, 0)
-	for _, o := range want {
-		i := slices.IndexFunc(whole, func(a arrival) bool { return o.Target == "" || a.target == o.Target })
-		if i < 0 {
-			t.Errorf("%s: no request for %q reached the backend", c.About, o.Target)
-			continue
-		}
-		if err := differs(&o, &whole[i]); err != nil {
-			t.Errorf("%s: %q reached the backend with %v", c.About, o.Target, err)
-		}
-		whole = slices.Delete(whole, i, i+1)
+	for _, differs := range wire.Compare(want, whole) {
+		t.Errorf("%s: %s", c.About, differs)
 	}
 }
 
 // agreed holds that careless backends read the same requests: nothing of what
 // came in frames may turn into framing on the way down.
-func agreed(t *testing.T, c *wire.Case, stream []byte, all []arrival) {
+func agreed(t *testing.T, c *wire.Case, stream []byte, all []wire.Arrival) {
 	t.Helper()
 	for _, reader := range testkit.Readers() {
 		got, err := reader.Read(stream)
-		same := err == nil && slices.EqualFunc(got, all, func(m testkit.Message, a arrival) bool { return m.Target == a.target && m.Body == a.body })
+		same := err == nil && slices.EqualFunc(got, all, func(m testkit.Message, a wire.Arrival) bool { return m.Target == a.Target && m.Body == a.Body })
 		if !same {
 			t.Errorf("%s: a backend (%s) reads %.200q as %.200q, %v", c.About, reader.Name, stream, got, err)
 		}
@@ -331,37 +267,6 @@ func agreed(t *testing.T, c *wire.Case, stream []byte, all []arrival) {
 	for _, flaw := range testkit.OutgoingFlaws(stream) {
 		t.Errorf("%s: the backend got %s", c.About, flaw)
 	}
-}
-
-// differs tells what an accepted request should not have arrived with.
-func differs(o *wire.Outcome, a *arrival) error {
-	var errs []error
-	if o.HasBody && a.body != o.Body {
-		errs = append(errs, fmt.Errorf("the body %.100q instead of %.100q", a.body, o.Body))
-	}
-	for _, f := range o.Fields {
-		if got, ok := a.fields[f.Name]; !ok || got != f.Value {
-			errs = append(errs, fmt.Errorf("%s: %q (%t) instead of %q", f.Name, got, ok, f.Value))
-		}
-	}
-	for _, name := range o.Absent {
-		if got, ok := a.fields[name]; ok {
-			errs = append(errs, fmt.Errorf("%s: %q, which was to be dropped", name, got))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// opened counts the streams that the bytes open, as far as they are frames.
-func opened(raw []byte) int {
-	streams := map[string]bool{}
-	for raw = bytes.TrimPrefix(raw, []byte(wire.Preface)); len(raw) >= 9; {
-		if raw[3] == 1 { // HEADERS
-			streams[string(raw[5:9])] = true
-		}
-		raw = raw[min(9+int(raw[0])<<16+int(raw[1])<<8+int(raw[2]), len(raw)):]
-	}
-	return len(streams)
 }
 
 // ofConnection returns why a connection was ended.

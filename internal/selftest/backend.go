@@ -23,8 +23,8 @@ const (
 	linger = 300 * time.Millisecond
 )
 
-// Backend sends every case that the gateway refuses straight to a backend and
-// tells what that made of it. The error tells that the backend could not be
+// Backend sends every case in HTTP/1 that the gateway refuses straight to a
+// backend and tells what that made of it. The error tells that the backend could not be
 // reached, or the run not be finished.
 //
 // A case alone does not show where the backend saw its end. So a second,
@@ -38,7 +38,7 @@ func Backend(ctx context.Context, o Options) (*Report, error) {
 	began := time.Now()
 	o.Timeout, o.Parallel = cmp.Or(o.Timeout, 2*time.Second), cmp.Or(o.Parallel, 8)
 	refused := o
-	refused.Cases = slices.DeleteFunc(slices.Clone(o.Cases), func(c wire.Case) bool { return !c.Refused() })
+	refused.Cases = slices.DeleteFunc(slices.Clone(o.Cases), func(c wire.Case) bool { return c.Protocol != wire.HTTP1 || !c.Refused() })
 	b := &backend{Options: refused}
 	if err := b.learn(ctx); err != nil {
 		return nil, err

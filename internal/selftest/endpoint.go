@@ -48,6 +48,24 @@ func ParseURL(raw, host string, insecure bool) (Endpoint, error) {
 	return e, nil
 }
 
+// OffersHTTP2 returns the endpoint as one that HTTP/2 is spoken to, if the
+// server chooses that by ALPN from what it is offered; otherwise nil.
+func (e Endpoint) OffersHTTP2(ctx context.Context) (*Endpoint, error) {
+	e.TLS = e.TLS.Clone()
+	e.TLS.NextProtos = []string{"h2", "http/1.1"}
+	conn, err := e.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, ok := conn.(*tls.Conn)
+	chosen := ok && c.ConnectionState().NegotiatedProtocol == "h2"
+	if err := conn.Close(); err != nil || !chosen {
+		return nil, err
+	}
+	e.TLS.NextProtos = []string{"h2"}
+	return &e, nil
+}
+
 // Loopback reports whether every address of the endpoint's name is one of this
 // machine only.
 func (e Endpoint) Loopback(ctx context.Context) (bool, error) {

@@ -18,8 +18,12 @@ import (
 
 // Options are what a run is told.
 type Options struct {
-	To    Endpoint
-	Cases []wire.Case
+	To Endpoint
+	// HTTP2 is where the cases in HTTP/2 are sent; nil: nowhere, for the reason
+	// in NoHTTP2.
+	HTTP2   *Endpoint
+	NoHTTP2 string
+	Cases   []wire.Case
 	// Host stands in the requests in place of the corpus' own; empty: that.
 	Host string
 	// Timeout bounds one case; 0: 10 s at a gateway, 2 s at a backend, where it
@@ -33,9 +37,11 @@ type Options struct {
 	// only answers are judged.
 	Capture *Capture
 	// Own tells that the gateway is one of this process, set up for the corpus:
-	// everything must be as the cases say. Reason then tells why it refused.
+	// everything must be as the cases say. Reason then tells why it refused, and
+	// Ended why it ended a connection from the address, made since a time.
 	Own    bool
 	Reason func(ctx context.Context, id string) (gate.Reason, bool)
+	Ended  func(ctx context.Context, peer string, since time.Time) (gate.Reason, bool)
 	// Progress is told how far the run has come; nil: nobody is.
 	Progress func(done, total int)
 }
@@ -52,14 +58,16 @@ func Gateway(ctx context.Context, o Options) (*Report, error) {
 	if o.Capture != nil {
 		o.Parallel = 1
 	}
-	g := &gateway{Options: o}
+	g := &gateway{Options: o, leaving: make(chan struct{}, maxLeaving)}
 	if err := g.probe(ctx); err != nil {
 		return nil, err
 	}
 	results, err := each(ctx, o, g.run)
+	g.late.Wait()
 	if err != nil {
 		return nil, err
 	}
+	g.complain(results)
 	if o.Capture != nil {
 		results = append(results, g.stragglers(ctx)...)
 	}
@@ -69,6 +77,9 @@ func Gateway(ctx context.Context, o Options) (*Report, error) {
 	}
 	rep := newReport(mode, o.To, began, results)
 	rep.Bytes = o.Capture != nil
+	if rep.NoHTTP2 = o.NoHTTP2; o.HTTP2 != nil {
+		rep.HTTP2, rep.NoHTTP2 = o.HTTP2.Address, ""
+	}
 	return rep, nil
 }
 
@@ -102,12 +113,13 @@ func each(ctx context.Context, o Options, run func(context.Context, *wire.Case) 
 	return results, errors.Join(errs...)
 }
 
-// one sends a case, unless it cannot be sent here. A case has bytes when it is
-// written in HTTP/1; one in another protocol needs a sender of its own.
+// one sends a case, unless it cannot be sent here.
 func one(ctx context.Context, o Options, c *wire.Case, run func(context.Context, *wire.Case) (Result, error)) (Result, error) {
 	switch {
-	case len(c.Raw) == 0:
-		return skip(c, "it is not written in HTTP/1"), nil
+	case c.Protocol == wire.HTTP2 && o.HTTP2 == nil:
+		return skip(c, o.NoHTTP2), nil
+	case c.Refused() && strings.Contains(c.Name, ".preface/") && !o.Own && o.HTTP2 != nil && o.HTTP2.TLS == nil:
+		return skip(c, "it is about the preface, which chooses the protocol where both are spoken without TLS"), nil
 	case len(c.Refuse) > 0 && o.Own:
 		return skip(c, "it asks for hygiene that is off by default"), nil
 	}
@@ -120,11 +132,11 @@ func one(ctx context.Context, o Options, c *wire.Case, run func(context.Context,
 
 // Methods returns the methods that a gateway must allow for the cases to be
 // judged: the ordinary ones, and those of accepted requests as far as a
-// configuration can name them.
+// configuration can name them. The cases in HTTP/2 need no others.
 func Methods(cases []wire.Case) []string {
 	methods := []string{"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 	for i := range cases {
-		if m := firstWord(cases[i].Raw); !cases[i].Refused() && m == strings.ToUpper(m) {
+		if m := firstWord(cases[i].Raw); cases[i].Protocol == wire.HTTP1 && !cases[i].Refused() && m == strings.ToUpper(m) {
 			methods = append(methods, m)
 		}
 	}
@@ -135,24 +147,44 @@ func Methods(cases []wire.Case) []string {
 // gateway is one run.
 type gateway struct {
 	Options
-	pause time.Duration // after a refused case, before the capture is looked at
+	pause   time.Duration // after a refused case, before the capture is looked at
+	late    sync.WaitGroup
+	leaving chan struct{} // a slot for each connection in late
+	mu      sync.Mutex
+	stayed  map[string]bool // the cases whose connection outlived its GOAWAY
 }
 
-// probe sends a harmless request, to tell a set-up that cannot be judged from
-// one that fails.
+// probe sends a harmless request in each protocol, to tell a set-up that cannot
+// be judged from one that fails.
 func (g *gateway) probe(ctx context.Context) error {
+	in := func(protocol string) bool {
+		return slices.ContainsFunc(g.Cases, func(c wire.Case) bool { return c.Protocol == protocol })
+	}
+	if g.HTTP2 != nil && in(wire.HTTP2) {
+		if err := g.try(ctx, *g.HTTP2, "harmless request in HTTP/2", func() (int, error) { return askHTTP2(ctx, g.Options) }); err != nil {
+			return err
+		}
+		if !in(wire.HTTP1) {
+			return nil
+		}
+	}
+	return g.try(ctx, g.To, "harmless request", func() (int, error) { return ask(ctx, g.Options, "GET", "/", "") })
+}
+
+// try sends a harmless request and explains what is in the way.
+func (g *gateway) try(ctx context.Context, to Endpoint, what string, send func() (int, error)) error {
 	began := time.Now()
-	status, err := ask(ctx, g.Options, "GET", "/", "")
+	status, err := send()
 	if err != nil {
 		hint := ""
-		if g.To.TLS == nil && !errors.Is(err, errTimeout) {
+		if to.TLS == nil && !errors.Is(err, errTimeout) {
 			hint = "; is it https that is spoken there?"
 		}
-		return fmt.Errorf("no answer to a harmless request at %s: %w%s", g.To.Address, err, hint)
+		return fmt.Errorf("no answer to a %s at %s: %w%s", what, to.Address, err, hint)
 	}
 	g.pause = settle + time.Since(began)
-	if what := obstacle(status, host(g.Host)); what != "" {
-		return fmt.Errorf("%s answers %d to a harmless request: %s", g.To.Address, status, what)
+	if why := obstacle(status, host(g.Host)); why != "" {
+		return fmt.Errorf("%s answers %d to a %s: %s", to.Address, status, what, why)
 	}
 	if g.Capture == nil {
 		return nil
@@ -162,7 +194,7 @@ func (g *gateway) probe(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s answers %d to a harmless request, but that did not reach the capture backend at %s: point the pool of the route at it, and nothing else", g.To.Address, status, g.Capture.Address())
+	return fmt.Errorf("%s answers %d to a %s, but that did not reach the capture backend at %s: point the pool of the route at it, and nothing else", to.Address, status, what, g.Capture.Address())
 }
 
 // obstacle explains an answer that keeps the corpus from being judged.
@@ -209,6 +241,9 @@ func ask(ctx context.Context, o Options, method, target, body string) (int, erro
 
 // run sends one case and judges it.
 func (g *gateway) run(ctx context.Context, c *wire.Case) (Result, error) {
+	if c.Protocol == wire.HTTP2 {
+		return g.play(ctx, c)
+	}
 	r := newResult(c)
 	heard, ended, err := g.converse(ctx, c)
 	if err != nil {
@@ -221,15 +256,7 @@ func (g *gateway) run(ctx context.Context, c *wire.Case) (Result, error) {
 		r.Answered = append(r.Answered, said(a.Status, j.answers[len(j.answers)-1].reason))
 	}
 	j.closed = !errors.Is(ended, errTimeout)
-	if g.Capture != nil {
-		if c.Refused() {
-			wait(ctx, g.pause)
-		}
-		j.seen = g.take(ctx)
-	}
-	for _, s := range j.seen {
-		r.Backend = append(r.Backend, escape(s.Bytes))
-	}
+	j.seen = g.seen(ctx, c, &r)
 	r.Outcome, r.Why, r.CutOff = j.outcome()
 	return r, nil
 }
@@ -273,6 +300,21 @@ func (g *gateway) reason(ctx context.Context, id string) gate.Reason {
 		return "(no record)"
 	}
 	return reason
+}
+
+// seen is what reached the capture of a case, and notes it in the result.
+func (g *gateway) seen(ctx context.Context, c *wire.Case, r *Result) []Stream {
+	if g.Capture == nil {
+		return nil
+	}
+	if c.Refused() {
+		wait(ctx, g.pause)
+	}
+	streams := g.take(ctx)
+	for _, s := range streams {
+		r.Backend = append(r.Backend, escape(s.Bytes))
+	}
+	return streams
 }
 
 // take looks at the capture, which has as long as a case to finish.

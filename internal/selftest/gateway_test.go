@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -101,14 +103,57 @@ func TestGatewayThatHolds(t *testing.T) {
 	}
 }
 
-func TestGatewaySkipsWhatIsNotHTTP1(t *testing.T) {
+// TestGatewayCountsHTTP2ThatIsNotSent: where it is not spoken its cases are
+// skipped, and the count says why.
+func TestGatewayCountsHTTP2ThatIsNotSent(t *testing.T) {
 	t.Parallel()
-	other := wire.Case{Name: "http.h2_field/x", Answers: []wire.Answer{{Status: 400, Reason: gate.HTTPH2Field}}}
 	rep, err := selftest.Gateway(t.Context(), selftest.Options{
-		To: selftest.Endpoint{Address: serve(t, flaws{}.handle)}, Cases: []wire.Case{other, find(t, "http.bare_lf/every")},
+		To: selftest.Endpoint{Address: serve(t, flaws{}.handle)}, NoHTTP2: "for a reason",
+		Cases: []wire.Case{find(t, "http.path_dots/h2-plain"), find(t, "http.bare_lf/every")},
 	})
-	if err != nil || rep.Counts[selftest.Skipped] != 1 || rep.Counts[selftest.Refused] != 1 {
-		t.Errorf("%v, %+v, want one skipped and one refused", err, rep)
+	if err != nil || rep.Counts[selftest.Skipped] != 1 || rep.Counts[selftest.Refused] != 1 || rep.Protocols[wire.HTTP2][selftest.Skipped] != 1 {
+		t.Fatalf("%v, %+v, want one skipped and one refused", err, rep)
+	}
+	var b strings.Builder
+	if err := rep.Print(&b, false); err != nil || !strings.Contains(b.String(), "1 cases in HTTP/2 were not sent: for a reason\n") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+// TestRecordsOfConnections: a record from before a connection was made is about
+// another one.
+func TestRecordsOfConnections(t *testing.T) {
+	t.Parallel()
+	r := selftest.NewRecords()
+	began := time.Now()
+	rec := gate.Record{ID: "a", Reason: gate.HTTPH2Frame}
+	rec.Client.Peer = "127.0.0.1:1"
+	r.Record(rec)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if got, known := r.Ended(ctx, "127.0.0.1:1", time.Now().Add(time.Hour)); known {
+		t.Errorf("Ended = %s of an earlier connection", got)
+	}
+	if got, known := r.Ended(t.Context(), "127.0.0.1:1", began); got != gate.HTTPH2Frame || !known {
+		t.Errorf("Ended = %s, %v", got, known)
+	}
+}
+
+// TestOffersHTTP2 asks servers by ALPN.
+func TestOffersHTTP2(t *testing.T) {
+	t.Parallel()
+	for _, offers := range []bool{true, false} {
+		s := httptest.NewUnstartedServer(http.NotFoundHandler())
+		s.EnableHTTP2 = offers
+		s.StartTLS()
+		defer s.Close()
+		to, err := selftest.ParseURL(s.URL, "", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err := to.OffersHTTP2(t.Context()); err != nil || (at != nil) != offers {
+			t.Errorf("OffersHTTP2 = %v, %v, want %v", at, err, offers)
+		}
 	}
 }
 

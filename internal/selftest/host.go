@@ -31,6 +31,8 @@ func withHost(c wire.Case, host string) (changed wire.Case, why string) {
 		return c, "it is about the host itself, and --host names another"
 	case slices.ContainsFunc(c.Answers, func(a wire.Answer) bool { return strings.Contains(a.Body, corpusHost) }):
 		return c, "its body names the host"
+	case c.Protocol == wire.HTTP2:
+		return withHostHTTP2(c, host)
 	}
 	head, rest := c.Raw, []byte(nil)
 	if len(c.Answers) == 1 {
@@ -47,6 +49,19 @@ func withHost(c wire.Case, host string) (changed wire.Case, why string) {
 	}
 	c.Raw = append(head, rest...)
 	return c, ""
+}
+
+// withHostHTTP2 does the same for a case in frames, whose fields are written
+// anew, with the lengths that they then have.
+func withHostHTTP2(c wire.Case, host string) (wire.Case, string) {
+	changed, renamed, err := c.Rename(corpusHost, host)
+	switch {
+	case err != nil:
+		return c, err.Error()
+	case !renamed && !c.Refused():
+		return c, "it names no host that could be replaced"
+	}
+	return changed, ""
 }
 
 // firstHead is where the first head ends, whatever ends its lines; all of it

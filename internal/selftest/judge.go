@@ -121,22 +121,29 @@ func refusal(status int) bool {
 	return false
 }
 
+// What is said of bytes at the backend that are no whole request.
+const (
+	notPlain = "what reached the backend is not one plain request after the other: "
+	cutShort = "a request reached the backend without its end"
+)
+
 // compareBytes returns what differs at the backend: every accepted request, in
-// order, whole and plain, and nothing else. A request that is refused for its
-// body may have begun to arrive, if it was then cut off: a backend throws away
-// what is incomplete (RFC 9112 section 8).
+// order, whole and plain, and nothing else. At a gateway that is not ours, a
+// request that is refused for its body may have begun to arrive, if it was then
+// cut off: a backend throws away what is incomplete (RFC 9112 section 8). Ours
+// reads bodies ahead, so that nothing of it may come.
 func (j *judgement) compareBytes(blocked bool) (why []string, cutOff bool) {
 	var got []Message
 	for _, s := range j.seen {
 		if s.Odd != "" {
-			why = append(why, "what reached the backend is not one plain request after the other: "+s.Odd)
+			why = append(why, notPlain+s.Odd)
 		}
 		for _, m := range s.Messages {
 			switch {
 			case !m.Cut:
 				got = append(got, m)
-			case !j.c.Refused() || cutOff:
-				why = append(why, "a request reached the backend without its end")
+			case j.own || !j.c.Refused() || cutOff:
+				why = append(why, cutShort)
 			default:
 				cutOff = true
 			}

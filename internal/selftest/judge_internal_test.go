@@ -36,6 +36,7 @@ func TestJudgement(t *testing.T) {
 		{"refused, but the backend got it", judgement{c: refused, bytes: true, closed: true, answers: is(answered{400, "", true}), seen: got(whole)}, Different, "1 whole requests reached the backend, want 0", false},
 		{"refused, but the backend got bytes", judgement{c: refused, bytes: true, closed: true, answers: is(answered{400, "", true}), seen: []Stream{{Odd: "an LF without CR"}}}, Different, "an LF without CR", false},
 		{"refused in the body and cut off", judgement{c: refused, bytes: true, closed: true, answers: is(answered{400, "", true}), seen: got(Message{Method: "POST", Cut: true})}, Refused, "", true},
+		{"of which our own gateway may send nothing", judgement{c: refused, own: true, bytes: true, closed: true, answers: is(answered{400, gate.HTTPBareLF, true}), seen: got(Message{Method: "POST", Cut: true})}, Different, "without its end", false},
 		{"cut off twice", judgement{c: refused, bytes: true, closed: true, answers: is(answered{400, "", true}), seen: got(Message{Method: "POST", Cut: true}, Message{Method: "POST", Cut: true})}, Different, "without its end", true},
 		{"accepted and forwarded", judgement{c: accepted, bytes: true, closed: true, answers: is(answered{200, "", true}), seen: got(whole)}, Forwarded, "", false},
 		{"accepted and not forwarded", judgement{c: accepted, bytes: true, closed: true, answers: is(answered{200, "", true})}, Different, "0 whole requests", false},

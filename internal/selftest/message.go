@@ -14,8 +14,9 @@ type Message struct {
 	Method string
 	Target string
 	Body   string
-	Close  bool // the connection ends after the answer
-	Cut    bool // the connection ended inside the body
+	Fields map[string]string // by name in lower case; several values joined
+	Close  bool              // the connection ends after the answer
+	Cut    bool              // the connection ended inside the body
 }
 
 // errIncomplete tells that more bytes are needed.
@@ -58,6 +59,10 @@ func readMessage(b []byte) (Message, int, error) {
 	}
 	persistence := strings.ToLower(strings.Join(fields["connection"], ","))
 	m.Close = strings.Contains(persistence, "close") || version == "HTTP/1.0" && !strings.Contains(persistence, "keep-alive")
+	m.Fields = make(map[string]string, len(fields))
+	for name, values := range fields {
+		m.Fields[name] = strings.Join(values, ", ")
+	}
 	body, used, err := readBody(b[size:], version, fields)
 	m.Body = string(body)
 	return m, size + used, err

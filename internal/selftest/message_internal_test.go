@@ -2,6 +2,7 @@ package selftest
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -26,7 +27,8 @@ func TestReadMessage(t *testing.T) {
 		if tc.size == 0 {
 			tc.size = len(tc.in)
 		}
-		if got != tc.want || size != tc.size || err != nil {
+		got.Fields = nil
+		if !reflect.DeepEqual(got, tc.want) || size != tc.size || err != nil {
 			t.Errorf("%s: readMessage(%q) = %+v, %d, %v, want %+v, %d", tc.rule, tc.in, got, size, err, tc.want, tc.size)
 		}
 		for n := range tc.size {
@@ -34,6 +36,14 @@ func TestReadMessage(t *testing.T) {
 				t.Errorf("%s: the first %d bytes are %v, want incomplete", tc.rule, n, err)
 			}
 		}
+	}
+}
+
+func TestReadMessageTellsTheFields(t *testing.T) {
+	t.Parallel()
+	m, _, err := readMessage([]byte("GET / HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nx-a:  2 \r\n\r\n"))
+	if want := map[string]string{"host": "a", "x-a": "1, 2"}; err != nil || !reflect.DeepEqual(m.Fields, want) {
+		t.Errorf("fields %q, %v, want %q", m.Fields, err, want)
 	}
 }
 
@@ -93,7 +103,7 @@ func FuzzReadMessage(f *testing.F) {
 			t.Fatalf("took %d of %d bytes", size, len(in))
 		}
 		again, other, err := readMessage(append(in[:size:size], "\r\nGET / HTTP/1.1\r\n\r\n"...))
-		if again != m || other != size || err != nil {
+		if !reflect.DeepEqual(again, m) || other != size || err != nil {
 			t.Fatalf("with more behind it: %+v, %d, %v, want %+v, %d", again, other, err, m, size)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sallyport/internal/gate"
+	"sallyport/internal/wire"
 )
 
 // Print writes a report for people: a line for each group, what did not hold
@@ -42,6 +43,9 @@ func (p *printer) gateway() {
 	default:
 		p.line("The gateway at %s. Only its answers are judged; what a backend would have seen needs --listen.", p.Target)
 	}
+	if p.HTTP2 != "" {
+		p.line("HTTP/2 is spoken at %s.", p.HTTP2)
+	}
 	p.line("\n%-24s %6s %8s %10s %7s %11s %8s", "group", "cases", "refused", "forwarded", "differ", "not judged", "skipped")
 	for _, g := range p.Groups {
 		c := g.Counts
@@ -57,9 +61,13 @@ func (p *printer) gateway() {
 		p.notJudged()
 	}
 	p.advice()
+	if n := p.unspoken(); n > 0 {
+		p.line("%d cases in HTTP/2 were not sent: %s", n, p.NoHTTP2)
+	}
+	p.line("%d cases in HTTP/1, %d in HTTP/2", sum(p.Protocols[wire.HTTP1]), sum(p.Protocols[wire.HTTP2]))
 	p.line("%d cases, %d refused as expected, %d forwarded exactly, %d not judged, %d skipped, %d ms", p.Cases, p.Counts[Refused], p.Counts[Forwarded], p.Counts[NotJudged], p.Counts[Skipped], p.Millis)
 	if p.CutOff > 0 {
-		p.line("%d of those refused broke off in the body, when the backend had the head: it saw a request that was cut off, and no whole one", p.CutOff)
+		p.line("%d of those refused broke off in the body, or with their connection, when the backend had the head: it saw a request that was cut off, and no whole one", p.CutOff)
 	}
 	p.line("differences: %d", p.Counts[Different])
 }
@@ -71,7 +79,7 @@ func (p *printer) detail(c *Result) {
 	} else {
 		p.line("%-10s %s: %s", word(c.Outcome), c.Name, c.About)
 	}
-	p.line("  sent      %s", c.Sent)
+	p.line("  sent      %s", strings.ReplaceAll(c.Sent, "\n", "\n            "))
 	p.line("  expected  %s", strings.Join(c.Expected, ", "))
 	if c.Outcome != Skipped {
 		p.line("  answered  %s", strings.Join(append(c.Answered, c.Ended), ", "))
@@ -92,7 +100,7 @@ func (p *printer) notJudged() {
 	var ways []string
 	names := map[string][]string{}
 	for i := range p.Results {
-		if c := &p.Results[i]; c.Outcome == NotJudged || c.Outcome == Skipped {
+		if c := &p.Results[i]; c.Outcome == NotJudged || c.Outcome == Skipped && !p.untold(c) {
 			way := word(c.Outcome) + ", " + strings.Join(c.Why, "; ")
 			if names[way] == nil {
 				ways = append(ways, way)
@@ -103,6 +111,26 @@ func (p *printer) notJudged() {
 	for _, way := range ways {
 		p.line("%s:\n  %s", way, strings.Join(names[way], " "))
 	}
+}
+
+// untold reports whether a case was not sent because HTTP/2 is not spoken.
+// Those are counted, and not listed.
+func (p *printer) untold(c *Result) bool { return c.Protocol == wire.HTTP2 && p.HTTP2 == "" }
+
+// unspoken counts the cases that were not sent for that.
+func (p *printer) unspoken() int {
+	if p.HTTP2 != "" {
+		return 0
+	}
+	return p.Protocols[wire.HTTP2][Skipped]
+}
+
+// sum is how many cases were counted.
+func sum(counts map[Outcome]int) (n int) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
 }
 
 // word is an outcome as it stands in a sentence.
@@ -138,6 +166,7 @@ func (p *printer) backend() {
 	for _, request := range []string{"GET /", "HEAD /", "POST /in", "GET " + markerPath + "N"} {
 		p.line("  %-40s %d", request, p.Plain[request])
 	}
+	p.line("Only HTTP/1 is sent: the cases in HTTP/2 are for gateways.")
 	for i := range p.Groups {
 		p.group(&p.Groups[i])
 	}
@@ -166,11 +195,7 @@ func (p *printer) backend() {
 		p.line("   A plain POST /in is refused with %d: let the backend answer it otherwise, and more can be told.", got)
 	}
 	if g := p.Gateway; g != nil {
-		sum := 0
-		for _, n := range g {
-			sum += n
-		}
-		p.line("the gateway of this binary, sent the same, refuses %d of %d", g[Refused], sum-g[Skipped])
+		p.line("the gateway of this binary, sent the same, refuses %d of %d", g[Refused], sum(g)-g[Skipped])
 	}
 }
 

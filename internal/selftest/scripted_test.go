@@ -228,7 +228,7 @@ func parse(t *testing.T, name, src string) wire.Case {
 // find returns a case of the corpus.
 func find(t *testing.T, name string) wire.Case {
 	t.Helper()
-	cases, err := wire.In(wire.HTTP1)
+	cases, err := wire.All()
 	if err != nil {
 		t.Fatal(err)
 	}

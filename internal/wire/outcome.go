@@ -77,6 +77,14 @@ func (o *Outcome) Right(seen Ending, reason gate.Reason) bool {
 	})
 }
 
+// Looks reports whether what was seen is a right ending to somebody who has no
+// records.
+func (o *Outcome) Looks(seen Ending) bool {
+	return slices.ContainsFunc(o.Any, func(e Ending) bool {
+		return e.Kind == seen.Kind && e.Status == seen.Status && e.Code == seen.Code
+	})
+}
+
 // Expected lists the right endings in words.
 func (o *Outcome) Expected() string {
 	words := make([]string, len(o.Any))

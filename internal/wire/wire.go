@@ -1,6 +1,7 @@
 // Package wire reads the wire corpus: connections written down in bytes or in
-// HTTP/2 frames, and what must be answered to each. It sends nothing and
-// judges nothing; the format is described in testdata/wire/README.md.
+// HTTP/2 frames, and what must be answered to each. It opens no connection:
+// for HTTP/2 it plays a case over the one that it is given, and compares what
+// it is told. The format is described in testdata/wire/README.md.
 package wire
 
 import (
@@ -44,6 +45,8 @@ type Case struct {
 	Refuse []gate.Reason
 	// Raw is what is sent.
 	Raw []byte
+	// Frames is, in HTTP/2, the text that Raw was compiled from.
+	Frames string
 }
 
 // A Answer is one answer that is expected.
@@ -116,7 +119,8 @@ func Parse(src []byte) (Case, error) {
 	}
 	var err error
 	if c.Protocol == HTTP2 {
-		c.Raw, c.Waits, err = compile(string(raw))
+		c.Frames = string(raw)
+		c.Raw, c.Waits, err = compile(c.Frames)
 		return c, err
 	}
 	c.Raw, err = unescape(string(raw))

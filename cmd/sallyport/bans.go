@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -37,6 +37,19 @@ func (g *live) client() (*server.AdminClient, error) {
 		return nil, ds
 	}
 	return server.NewAdminClient(cfg.Server.Admin.Address, cfg.Server.Admin.TokenFile)
+}
+
+// change asks for a change about one client, which what words.
+func (g *live) change(ctx context.Context, who string, what func(netip.Addr) any, answer any) error {
+	addr, err := clientAddr(who)
+	if err != nil {
+		return err
+	}
+	c, err := g.client()
+	if err != nil {
+		return err
+	}
+	return c.Post(ctx, "/bans", what(addr), answer)
 }
 
 func bansListCommand() *cobra.Command {
@@ -102,18 +115,10 @@ func bansAddCommand() *cobra.Command {
 		Example: "  sallyport bans add 203.0.113.7 --for 2h --reason \"scans for backups\" -c sallyport.yaml",
 		Args:    exactArgs(1, "one address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := clientAddr(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := gw.client()
-			if err != nil {
-				return err
-			}
 			var answer struct{ Added limiter.Ban }
-			err = c.Post(cmd.Context(), "/bans", map[string]any{"add": map[string]any{
-				"client": addr, "for": length.String(), "reason": reason,
-			}}, &answer)
+			err := gw.change(cmd.Context(), args[0], func(addr netip.Addr) any {
+				return map[string]any{"add": map[string]any{"client": addr, "for": length.String(), "reason": reason}}
+			}, &answer)
 			if err == nil {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is banned until %s\n", banned(answer.Added), answer.Added.Until.Local().Format(time.DateTime))
 			}
@@ -134,17 +139,12 @@ func bansRemoveCommand() *cobra.Command {
 		Example: "  sallyport bans remove 203.0.113.7 -c sallyport.yaml",
 		Args:    exactArgs(1, "one address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			addr, err := clientAddr(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := gw.client()
-			if err != nil {
-				return err
-			}
-			var answer json.RawMessage
-			if err = c.Post(cmd.Context(), "/bans", map[string]any{"remove": map[string]any{"client": addr}}, &answer); err == nil {
-				fmt.Fprintf(cmd.OutOrStdout(), "%s is no longer banned\n", addr)
+			var answer struct{ Removed netip.Addr }
+			err := gw.change(cmd.Context(), args[0], func(addr netip.Addr) any {
+				return map[string]any{"remove": map[string]any{"client": addr}}
+			}, &answer)
+			if err == nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is no longer banned\n", answer.Removed)
 			}
 			return err
 		},

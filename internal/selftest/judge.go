@@ -34,15 +34,23 @@ func (j *judgement) outcome() (o Outcome, why []string, cutOff bool) {
 		differs, cutOff = j.compareBytes(blocked != "")
 		why = append(why, differs...)
 	}
+	o, why = decide(j.c, why, blocked)
+	return o, why, cutOff
+}
+
+// decide names the outcome of a case from what differs (why) and from who else
+// refused (blocked, empty for nobody), and returns what is to be said of it. A
+// difference outweighs the other's refusal.
+func decide(c *wire.Case, why []string, blocked string) (Outcome, []string) {
 	switch {
 	case len(why) > 0:
-		return Different, why, cutOff
+		return Different, why
 	case blocked != "":
-		return NotJudged, []string{blocked}, cutOff
-	case j.c.Refused():
-		return Refused, nil, cutOff
+		return NotJudged, []string{blocked}
+	case c.Refused():
+		return Refused, nil
 	}
-	return Forwarded, nil, cutOff
+	return Forwarded, nil
 }
 
 // compareAnswers returns what differs in the answers. blocked is not empty

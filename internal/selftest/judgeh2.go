@@ -29,15 +29,8 @@ func (j *judgementHTTP2) outcome() (o Outcome, why []string, cutOff bool) {
 		differs, cutOff = j.compareBytes(blocked != "", accepted)
 		why = append(why, differs...)
 	}
-	switch {
-	case len(why) > 0:
-		return Different, why, cutOff
-	case blocked != "":
-		return NotJudged, []string{blocked}, cutOff
-	case j.c.Refused():
-		return Refused, nil, cutOff
-	}
-	return Forwarded, nil, cutOff
+	o, why = decide(j.c, why, blocked)
+	return o, why, cutOff
 }
 
 // compareEndings returns what differs in how the streams ended, and the

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"strconv"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"sallyport/internal/audit"
 	"sallyport/internal/config"
 	"sallyport/internal/server"
 	"sallyport/limiter"
@@ -80,7 +80,7 @@ func bansListCommand() *cobra.Command {
 			fmt.Fprintln(w, "CLIENT\tUNTIL\tLEFT\tBEFORE\tREASON")
 			for _, b := range bans {
 				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", banned(b), b.Until.Local().Format(time.DateTime),
-					time.Until(b.Until).Round(time.Second), b.Repeats, printable(b.Reason))
+					time.Until(b.Until).Round(time.Second), b.Repeats, audit.Printable(b.Reason))
 			}
 			return w.Flush()
 		},
@@ -97,12 +97,6 @@ func banned(b limiter.Ban) string {
 		return b.Client.Addr().String()
 	}
 	return b.Client.String()
-}
-
-// printable escapes what an operator should not have in a terminal.
-func printable(s string) string {
-	q := strconv.QuoteToGraphic(s)
-	return q[1 : len(q)-1]
 }
 
 func bansAddCommand() *cobra.Command {

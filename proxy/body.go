@@ -311,6 +311,9 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
+// Held reports whether no Read waits for the client.
+func (a *uploadAttempt) Held() bool { return a.whole }
+
 // Close implements io.Closer: the transport is done with the body. It does
 // not wait for a Read in flight.
 func (a *uploadAttempt) Close() error {

@@ -149,13 +149,7 @@ func (a *attempt) getConn(string) {
 
 // gotConn runs when a connection is there and nothing is written yet.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
-	if a.tries > 1 {
-		_ = info.Conn.Close() // so that nothing can be written
-		return
-	}
-	a.reused = info.Reused
-	q, ok := info.Conn.(*quietConn)
-	a.sent = !ok || !info.Reused || q.hush() // else it is closed: nothing can be written
+	a.reused, a.sent = info.Reused, true
 }
 
 // interim passes on the hints of a backend (RFC 8297), and no other interim

@@ -16,10 +16,20 @@ import (
 	"sallyport/internal/gate"
 )
 
-// copyBuffer is how much of an answer is held at a time.
-const copyBuffer = 16 << 10
+const (
+	// copyBuffer is how much of an answer is held at a time.
+	copyBuffer = 16 << 10
+	// slowBuffer is the same for a client that makes a write wait for slowWrite,
+	// until quickWrites of them in a row have not.
+	slowBuffer  = 2 << 10
+	slowWrite   = 100 * time.Millisecond
+	quickWrites = 32
+)
 
-var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+var (
+	buffers     = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+	slowBuffers = sync.Pool{New: func() any { return new([slowBuffer]byte) }}
+)
 
 // answer takes a backend's answer to the client: past the rules, under the
 // mask. Until the rules have passed it, the client gets no byte of it.
@@ -162,8 +172,8 @@ func (h *Handler) trail(header, trailer http.Header, o *origin, as public) {
 // stream's head and each of its parts, and the part that has come of a body
 // whose rest has not.
 func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
-	buf := buffers.Get().(*[copyBuffer]byte)
-	defer buffers.Put(buf)
+	var room portion
+	defer room.free()
 	stream := length < 0
 	if stream {
 		if err := v.rw.control.Flush(); err != nil {
@@ -171,11 +181,14 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 		}
 	}
 	for {
-		n, err := src.Read(buf[:])
+		buf := room.take()
+		n, err := src.Read(buf)
 		if n > 0 {
+			began := time.Now()
 			if _, werr := v.rw.Write(buf[:n]); werr != nil {
 				return nil, werr
 			}
+			room.took(time.Since(began))
 		}
 		switch {
 		case err == io.EOF:
@@ -188,6 +201,51 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 			}
 		}
 	}
+}
+
+// A portion is how much of an answer is held: little for a client that takes
+// its time.
+type portion struct {
+	large *[copyBuffer]byte // one of both, or none yet
+	small *[slowBuffer]byte
+	quick int // writes in a row that did not wait
+}
+
+// take returns the buffer.
+func (p *portion) take() []byte {
+	if p.small != nil {
+		return p.small[:]
+	}
+	if p.large == nil {
+		p.large = buffers.Get().(*[copyBuffer]byte)
+	}
+	return p.large[:]
+}
+
+// took is told how long a write waited for the client.
+func (p *portion) took(wait time.Duration) {
+	switch {
+	case wait >= slowWrite:
+		if p.quick = 0; p.small == nil {
+			p.free()
+			p.small = slowBuffers.Get().(*[slowBuffer]byte)
+		}
+	case p.small != nil:
+		if p.quick++; p.quick == quickWrites {
+			p.free()
+		}
+	}
+}
+
+// free gives the buffer back.
+func (p *portion) free() {
+	if p.large != nil {
+		buffers.Put(p.large)
+	}
+	if p.small != nil {
+		slowBuffers.Put(p.small)
+	}
+	p.large, p.small = nil, nil
 }
 
 // cutOff is the verdict of an answer that ended before its end. It may be the

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"sallyport/proxy/http1"
 )
 
 const (
@@ -22,10 +24,9 @@ const (
 	maxAnswerHead = 256 << 10
 )
 
-// newTransport makes the connections to the backends of a pool. It speaks
-// HTTP/1.1, changes nothing on the way, and asks nobody in the environment
-// where to connect to.
-func newTransport(cfg PoolConfig) (*http.Transport, error) {
+// newTransport makes the connections to the backends of a pool. It asks nobody
+// in the environment where to connect to.
+func newTransport(cfg PoolConfig) (*http1.Transport, error) {
 	secure, err := tlsConfig(cfg.TLS)
 	if err != nil {
 		return nil, err
@@ -35,22 +36,10 @@ func newTransport(cfg PoolConfig) (*http.Transport, error) {
 		connect = defaultConnect
 	}
 	d := &dialer{connect: connect, idle: cfg.Timeout.Idle, tls: secure, sockets: sockets(cfg.Backends)}
-	t := &http.Transport{
-		Proxy:                  nil,
-		DialContext:            d.plain,
-		DialTLSContext:         d.secure,
-		DisableCompression:     true,
-		MaxIdleConns:           0, // bounded per backend
-		MaxIdleConnsPerHost:    idleConns,
-		IdleConnTimeout:        idleConnTime,
-		ResponseHeaderTimeout:  cfg.Timeout.Header,
-		MaxResponseHeaderBytes: maxAnswerHead,
-		// Most answers fit, and are then written to the client in one piece.
-		ReadBufferSize: 16 << 10,
-		Protocols:      new(http.Protocols),
-	}
-	t.Protocols.SetHTTP1(true)
-	return t, nil
+	return http1.New(http1.Config{
+		Dial: d.plain, DialTLS: d.secure, HeaderTimeout: cfg.Timeout.Header,
+		MaxHead: maxAnswerHead, MaxIdle: idleConns, IdleTime: idleConnTime,
+	}), nil
 }
 
 // tlsConfig reads the files that https backends are spoken to with.
@@ -94,17 +83,14 @@ type dialer struct {
 	sockets map[string]string // paths of Unix sockets, by address
 }
 
-func (d *dialer) plain(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) plain(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.connect)
 	defer cancel()
-	c, err := d.dial(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	return newQuietConn(c), nil
+	return d.dial(ctx, addr)
 }
 
-func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) dial(ctx context.Context, addr string) (net.Conn, error) {
+	network := "tcp"
 	if path, ok := d.sockets[addr]; ok {
 		network, addr = "unix", path
 	}
@@ -118,10 +104,10 @@ func (d *dialer) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	return &backendConn{Conn: c, idle: d.idle}, nil
 }
 
-func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, error) {
+func (d *dialer) secure(ctx context.Context, addr string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.connect)
 	defer cancel()
-	c, err := d.dial(ctx, network, addr)
+	c, err := d.dial(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +122,7 @@ func (d *dialer) secure(ctx context.Context, network, addr string) (net.Conn, er
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return newQuietConn(tc), nil
+	return tc, nil
 }
 
 // A backendConn bounds the time in which a backend takes no bytes: a process
@@ -162,6 +148,9 @@ func (c *backendConn) Write(p []byte) (int, error) {
 		}
 	}
 }
+
+// NetConn returns the connection that it bounds.
+func (c *backendConn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite ends one direction, for tunnels.
 func (c *backendConn) CloseWrite() error {

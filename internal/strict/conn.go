@@ -68,8 +68,9 @@ type Conn struct {
 
 	mode     mode
 	raw      buffer
-	out      []byte // canonical bytes that are still to be handed on
-	store    []byte // what out is cut from
+	empty    *readable // waits while raw is empty; nil: raw waits
+	out      []byte    // canonical bytes that are still to be handed on
+	store    []byte    // what out is cut from
 	scanner  scanner
 	decoder  decoder
 	left     int64 // bytes that are still to come of a body with a length
@@ -107,7 +108,7 @@ type pending struct {
 // NewConn guards c from now on: the time for the first head begins to run.
 func NewConn(c net.Conn, lim Limits, hooks Hooks) *Conn {
 	lim = lim.orDefault()
-	g := &Conn{nc: c, lim: lim, hooks: hooks, opened: time.Now()}
+	g := &Conn{nc: c, lim: lim, hooks: hooks, opened: time.Now(), empty: newReadable(c)}
 	g.wake.L = &g.mu
 	g.scanner.lim = lim
 	g.write.pace = lim.Pace()
@@ -254,7 +255,14 @@ func (c *Conn) readHead(background bool) error {
 		c.read.own = c.idle.Add(c.lim.IdleTimeout)
 	}
 	c.raw.shrink()
-	err := c.more()
+	var err error
+	if c.raw.len() == 0 && c.empty != nil { // who says nothing takes nothing
+		c.raw.release()
+		_, err = c.pull(nil)
+	}
+	if err == nil {
+		err = c.more()
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, errOwnDeadline):
@@ -354,7 +362,7 @@ func (c *Conn) more() error {
 
 // pull reads from the socket, without the lock while it waits. The mode may
 // have changed when it returns. A deadline that was moved meanwhile is not an
-// error.
+// error. Without a place for the bytes it waits until there are some.
 func (c *Conn) pull(b []byte) (int, error) {
 	for {
 		if err := c.late; err != nil {
@@ -363,12 +371,20 @@ func (c *Conn) pull(b []byte) (int, error) {
 		}
 		c.arm()
 		c.mu.Unlock()
-		n, err := c.nc.Read(b)
+		var n int
+		var err error
+		if b == nil {
+			err = c.empty.wait()
+		} else {
+			n, err = c.nc.Read(b)
+		}
 		c.mu.Lock()
 		switch {
 		case n > 0:
 			c.late = err
 			return n, nil
+		case err == nil && b == nil:
+			return 0, nil
 		case err == nil:
 		case !isTimeout(err):
 			return 0, err

@@ -16,6 +16,7 @@ import (
 	"sallyport/internal/config"
 	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
+	"sallyport/internal/heap"
 	"sallyport/internal/server"
 )
 
@@ -115,9 +116,10 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 	if err := srv.Start(); err != nil {
 		return errors.Join(err, gw.Close())
 	}
-	watchdog, stop := context.WithCancel(ctx)
+	running, stop := context.WithCancel(ctx)
 	defer stop()
-	go srv.Watchdog(watchdog)
+	go srv.Watchdog(running)
+	go heap.Govern(running)
 	if started != nil {
 		started(srv)
 	}

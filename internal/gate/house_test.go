@@ -39,6 +39,7 @@ var house = map[string]room{
 	"internal/config":   {[]string{"internal/gate", "internal/client", "internal/geo", "limiter", "waf", "proxy", "internal/audit", "internal/server", "internal/strict"}, "it fills in the Config types of the stages"},
 	"internal/gateway":  {[]string{"internal/gate", "internal/client", "internal/geo", "limiter", "waf", "proxy", "internal/audit", "internal/metrics", "internal/config", "internal/server", "internal/ftw"}, "it builds a generation from a configuration"},
 	"internal/server":   {[]string{"internal/gate", "internal/strict"}, "it is given the function that builds a generation"},
+	"internal/heap":     {nil, "it watches the process, whatever runs in it"},
 	"internal/ftw":      {[]string{"internal/gate"}, "it tests whatever target it is given"},
 	"internal/demo":     {[]string{"internal/gate"}, "an application like any other"},
 	"internal/wire":     {[]string{"internal/gate", "testdata"}, "it reads cases, and is given the connections that it plays them over"},

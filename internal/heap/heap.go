@@ -1,0 +1,103 @@
+// Package heap bounds what the garbage collector leaves lying about. Go's
+// default is as much as lives, so that ten thousand slow clients take twice what
+// they hold. Here that is the rule up to Slack; beyond it the collector may leave
+// no more than that, for as long as collecting so often is cheap.
+package heap
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// Slack is how much garbage may lie about, in bytes, when less than it
+	// lives: as much as lives; when more does: Slack.
+	Slack = 32 << 20
+	// least and most bound the garbage in percent of what lives; most is the
+	// default of Go (GOGC).
+	least, most = 15, 100
+	// interval is how often is looked.
+	interval = time.Second
+	// Below cheap, the collector's share of the processors is no reason to
+	// spare it; above dear it is.
+	cheap, dear = 0.02, 0.05
+	// widest is how many times Slack may lie about when collecting is dear.
+	widest = 64
+)
+
+// A governor decides from what it is told once an interval.
+type governor struct{ factor float64 } // of Slack, 1 to widest
+
+// percent is what GOGC should be when live bytes live and the collector has
+// taken a share of the processors since the last time.
+func (g *governor) percent(live uint64, share float64) int {
+	switch {
+	case share > dear:
+		g.factor = min(2*g.factor, widest)
+	case share < cheap:
+		g.factor = max(0.9*g.factor, 1)
+	}
+	if live == 0 {
+		return most
+	}
+	return int(max(least, min(most, 100*Slack*g.factor/float64(live))))
+}
+
+// Govern sets the garbage collector's target until ctx ends, and then sets it
+// back. It does nothing when GOGC is set in the environment: the operator has
+// decided. A process calls it once.
+func Govern(ctx context.Context) {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	defer debug.SetGCPercent(most)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	g := governor{factor: 1}
+	var last usage
+	now := most
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		u := measure()
+		next := g.percent(u.live, u.share(last))
+		if last = u; next != now {
+			debug.SetGCPercent(next)
+			now = next
+		}
+	}
+}
+
+// A usage is what the runtime has counted so far.
+type usage struct {
+	live      uint64  // bytes, at the end of the last collection
+	gc, total float64 // processor seconds of the collector, and that there were
+}
+
+func measure() usage {
+	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}}
+	metrics.Read(s)
+	var u usage
+	if s[0].Value.Kind() == metrics.KindUint64 {
+		u.live = s[0].Value.Uint64()
+	}
+	if s[1].Value.Kind() == metrics.KindFloat64 && s[2].Value.Kind() == metrics.KindFloat64 {
+		u.gc, u.total = s[1].Value.Float64(), s[2].Value.Float64()
+	}
+	return u
+}
+
+// share is the collector's share of the processors since an earlier usage. The
+// runtime counts when a collection ends; without one there was none.
+func (u usage) share(before usage) float64 {
+	if u.total <= before.total {
+		return 0
+	}
+	return (u.gc - before.gc) / (u.total - before.total)
+}

@@ -30,6 +30,7 @@ type inbound struct {
 	covers   func(string) bool
 	tunnels  atomic.Int64
 	resumes  atomic.Int64
+	full     atomic.Bool // the client takes nothing more
 	listener string
 }
 
@@ -63,6 +64,7 @@ func (in *inbound) Listener() string     { return in.listener }
 func (in *inbound) Covers(h string) bool { return in.covers == nil || in.covers(h) }
 func (in *inbound) Tunnel()              { in.tunnels.Add(1) }
 func (in *inbound) Resume()              { in.resumes.Add(1) }
+func (in *inbound) Congested() bool      { return in.full.Load() }
 
 // checker is a stage that does as it is told.
 type checker func(*gate.Request) gate.Verdict

@@ -19,15 +19,20 @@ import (
 const (
 	// copyBuffer is how much of an answer is held at a time.
 	copyBuffer = 16 << 10
-	// slowBuffer is the same for a client that makes a write wait for slowWrite,
-	// until quickWrites of them in a row have not.
-	slowBuffer  = 2 << 10
-	slowWrite   = 100 * time.Millisecond
-	quickWrites = 32
+	// longBuffer is the same from longFrom on, for clients that take it.
+	longBuffer = 32 << 10
+	longFrom   = 256 << 10
+	// slowBuffer is the same for a client that has yet to take what was sent.
+	slowBuffer = 1 << 10
+	// slowFrom is from where on in an answer that is asked.
+	slowFrom = 64 << 10
+	// slowFor is how many parts are small once one has to be.
+	slowFor = 16
 )
 
 var (
 	buffers     = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+	longBuffers = sync.Pool{New: func() any { return new([longBuffer]byte) }}
 	slowBuffers = sync.Pool{New: func() any { return new([slowBuffer]byte) }}
 )
 
@@ -181,14 +186,12 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 		}
 	}
 	for {
-		buf := room.take()
+		buf := room.take(v.rw.bytes, v.in)
 		n, err := src.Read(buf)
 		if n > 0 {
-			began := time.Now()
 			if _, werr := v.rw.Write(buf[:n]); werr != nil {
 				return nil, werr
 			}
-			room.took(time.Since(began))
 		}
 		switch {
 		case err == io.EOF:
@@ -203,49 +206,55 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 	}
 }
 
-// A portion is how much of an answer is held: little for a client that takes
-// its time.
+// A portion is the part of an answer that is held: a small one while a write
+// would wait for the client, and pin it.
 type portion struct {
-	large *[copyBuffer]byte // one of both, or none yet
-	small *[slowBuffer]byte
-	quick int // writes in a row that did not wait
+	buf  []byte
+	back func() // gives buf back
+	slow int    // parts that are still small
 }
 
-// take returns the buffer.
-func (p *portion) take() []byte {
-	if p.small != nil {
-		return p.small[:]
+// take returns the buffer for the part that begins after so many bytes.
+func (p *portion) take(sent int64, client gate.Inbound) []byte {
+	if sent >= slowFrom && client.Congested() {
+		p.slow = slowFor
 	}
-	if p.large == nil {
-		p.large = buffers.Get().(*[copyBuffer]byte)
-	}
-	return p.large[:]
-}
-
-// took is told how long a write waited for the client.
-func (p *portion) took(wait time.Duration) {
 	switch {
-	case wait >= slowWrite:
-		if p.quick = 0; p.small == nil {
-			p.free()
-			p.small = slowBuffers.Get().(*[slowBuffer]byte)
-		}
-	case p.small != nil:
-		if p.quick++; p.quick == quickWrites {
-			p.free()
-		}
+	case p.slow > 0:
+		p.slow--
+		return p.fit(slowBuffer)
+	case sent >= longFrom:
+		return p.fit(longBuffer)
 	}
+	return p.fit(copyBuffer)
+}
+
+// fit changes to a buffer of the size, if it is not there already.
+func (p *portion) fit(size int) []byte {
+	if len(p.buf) == size {
+		return p.buf
+	}
+	p.free()
+	switch size {
+	case slowBuffer:
+		b := slowBuffers.Get().(*[slowBuffer]byte)
+		p.buf, p.back = b[:], func() { slowBuffers.Put(b) }
+	case longBuffer:
+		b := longBuffers.Get().(*[longBuffer]byte)
+		p.buf, p.back = b[:], func() { longBuffers.Put(b) }
+	default:
+		b := buffers.Get().(*[copyBuffer]byte)
+		p.buf, p.back = b[:], func() { buffers.Put(b) }
+	}
+	return p.buf
 }
 
 // free gives the buffer back.
 func (p *portion) free() {
-	if p.large != nil {
-		buffers.Put(p.large)
+	if p.back != nil {
+		p.back()
 	}
-	if p.small != nil {
-		slowBuffers.Put(p.small)
-	}
-	p.large, p.small = nil, nil
+	p.buf, p.back = nil, nil
 }
 
 // cutOff is the verdict of an answer that ended before its end. It may be the

@@ -207,6 +207,9 @@ type Inbound interface {
 	// Resume goes on reading HTTP after an upgrade was answered with
 	// something other than 101.
 	Resume()
+	// Congested reports whether the client has yet to take so much of what was
+	// written to it that a write would wait. False where that cannot be told.
+	Congested() bool
 }
 
 type inboundKey struct{}

@@ -115,6 +115,10 @@ func (c *conn2) Tunnel() {}
 // Resume implements gate.Inbound.
 func (c *conn2) Resume() {}
 
+// Congested implements gate.Inbound: each stream has a window of its own, which
+// only net/http knows.
+func (c *conn2) Congested() bool { return false }
+
 // Close closes the connection and gives up its place in the table.
 func (c *conn2) Close() error {
 	c.table().remove(c.raw)

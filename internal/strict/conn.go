@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
 	"sallyport/internal/gate"
@@ -69,6 +70,8 @@ type Conn struct {
 	mode     mode
 	raw      buffer
 	empty    *readable // waits while raw is empty; nil: raw waits
+	full     *writable // nil: not asked so far
+	socket   bool      // nc is one, and no TLS over one
 	out      []byte    // canonical bytes that are still to be handed on
 	store    []byte    // what out is cut from
 	scanner  scanner
@@ -109,6 +112,7 @@ type pending struct {
 func NewConn(c net.Conn, lim Limits, hooks Hooks) *Conn {
 	lim = lim.orDefault()
 	g := &Conn{nc: c, lim: lim, hooks: hooks, opened: time.Now(), empty: newReadable(c)}
+	_, g.socket = c.(syscall.Conn)
 	g.wake.L = &g.mu
 	g.scanner.lim = lim
 	g.write.pace = lim.Pace()

@@ -14,8 +14,13 @@ type writer struct {
 	tooSlow error
 }
 
-// writePiece is how many bytes are written under one deadline.
-const writePiece = 16 << 10
+const (
+	// writePiece is how many bytes a client is given time for at once.
+	writePiece = 16 << 10
+	// writeMost is how many are written at once where a write that was
+	// interrupted can go on, as it cannot over TLS.
+	writeMost = 32 << 10
+)
 
 // unlimitWrites lets a client read as slowly as it likes.
 func (c *Conn) unlimitWrites() {
@@ -30,9 +35,12 @@ func (c *Conn) unlimitWrites() {
 // makes it fail with a *gate.VerdictError for http.reader_too_slow.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.answer()
-	total := 0
+	total, most := 0, writePiece
+	if c.socket {
+		most = writeMost
+	}
 	for {
-		n, err := c.writeSome(p[:min(len(p), writePiece)])
+		n, err := c.writeSome(p[:min(len(p), most)])
 		total, p = total+n, p[n:]
 		if err != nil || len(p) == 0 {
 			return total, err
@@ -40,7 +48,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
-// writeSome writes one piece under one deadline.
+// writeSome writes under one deadline, not all of p when the client has earned
+// more time by what it took.
 func (c *Conn) writeSome(p []byte) (int, error) {
 	w := &c.write
 	w.mu.Lock()
@@ -53,7 +62,7 @@ func (c *Conn) writeSome(p []byte) (int, error) {
 		return c.nc.Write(p)
 	}
 	start := time.Now()
-	w.own = start.Add(w.pace.Allow(len(p)))
+	w.own = start.Add(w.pace.Allow(min(len(p), writePiece)))
 	err := c.nc.SetWriteDeadline(earlier(w.user, w.own))
 	w.mu.Unlock()
 	if err != nil {
@@ -63,13 +72,25 @@ func (c *Conn) writeSome(p []byte) (int, error) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err != nil && isTimeout(err) && !now.Before(w.own) {
-		err = TooSlow()
-		w.tooSlow = err
-	}
 	w.pace.Wrote(n, now.Sub(start))
+	if err != nil && isTimeout(err) && !now.Before(w.own) {
+		if err = nil; n < writePiece {
+			err = TooSlow()
+			w.tooSlow = err
+		}
+	}
 	w.own = time.Time{}
 	return n, err
+}
+
+// Congested reports whether a Write would wait: the client has yet to take what
+// the system holds for it. False where that cannot be told. It is called by the
+// goroutine that writes.
+func (c *Conn) Congested() bool {
+	if c.full == nil {
+		c.full = newWritable(c.nc)
+	}
+	return c.full.waits()
 }
 
 // SetWriteDeadline ends writes at t, also one that is in progress.

@@ -13,7 +13,7 @@ import (
 
 const (
 	// sendBuffer is how much of a body is sent at a time.
-	sendBuffer = 16 << 10
+	sendBuffer = 32 << 10
 	// slowBuffer is the same for a body that comes in small pieces, and all
 	// that a client pins who falls silent.
 	slowBuffer = 2 << 10

@@ -193,13 +193,25 @@ func TestDidYouMean(t *testing.T) {
 }
 
 func TestCountries(t *testing.T) {
-	codes := strings.Fields(countries)
-	if len(codes) != 250 {
-		t.Errorf("%d countries, want the 249 of ISO 3166-1 and XK", len(codes))
+	seen := map[string]string{}
+	for continent, list := range countries {
+		codes := strings.Fields(list)
+		for i, code := range codes {
+			if len(code) != 2 || code != strings.ToUpper(code) || i > 0 && codes[i-1] >= code {
+				t.Errorf("country %q is not a code of two letters in its place", code)
+			}
+			if other, twice := seen[code]; twice || !isContinent(continent) {
+				t.Errorf("country %s is in %q and %q", code, other, continent)
+			}
+			seen[code] = continent
+		}
 	}
-	for i, code := range codes {
-		if len(code) != 2 || code != strings.ToUpper(code) || i > 0 && codes[i-1] >= code {
-			t.Errorf("country %q is not a code of two letters in its place", code)
+	if len(seen) != 250 {
+		t.Errorf("%d countries, want the 249 of ISO 3166-1 and XK", len(seen))
+	}
+	for code, want := range map[string]string{"NL": "EU", "NA": "AF", "US": "NA", "AS": "OC", "SA": "AS", "XK": "EU", "ZZ": ""} {
+		if got := continentOf(code); got != want {
+			t.Errorf("continentOf(%s) = %q, want %q", code, got, want)
 		}
 	}
 	for _, code := range []string{"", "N", " N", "NLD", "UK", "ZZ", "A "} {

@@ -90,6 +90,10 @@ type Place struct {
 	Country   string // ISO 3166-1 alpha-2, upper case; empty: unknown
 	Continent string // AF, AN, AS, EU, NA, OC or SA; empty: unknown
 	ASN       uint32 // 0: unknown
+	// Located tells that Latitude and Longitude are known, in degrees. They are
+	// only asked for where something depends on them.
+	Located             bool
+	Latitude, Longitude float64
 }
 
 // A Route is one site or part of a site, as configured. It is never modified

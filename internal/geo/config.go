@@ -23,6 +23,9 @@ type Config struct {
 	// MaxAge is how old a database may grow before it is warned of, once a day
 	// (geo.max_age). Default 45 days; 0: never.
 	MaxAge time.Duration
+	// Locate asks for the coordinates of clients too, which City databases
+	// have; one without them is refused.
+	Locate bool
 	// Global holds for every request.
 	Global Rules
 	// ExemptPaths are path prefixes on segment borders that no rule applies to

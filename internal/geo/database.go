@@ -54,13 +54,15 @@ func readASN(r *geoip2.Reader, addr netip.Addr, at gate.Place) (gate.Place, erro
 // it when the last one is done.
 type snapshot struct {
 	reader *geoip2.Reader
+	raw    *maxminddb.Reader // the same database, field by field
 	file   fs.FileInfo
 	loaded time.Time
 }
 
 // demands is what the rules ask of a database beyond what its kind tells.
 type demands struct {
-	continents bool
+	continents  bool
+	coordinates bool
 }
 
 // load reads a database and makes sure that it can answer.
@@ -79,10 +81,14 @@ func (k kind) load(path string, d demands) (*snapshot, error) {
 	if err := k.probe(r); err != nil {
 		return nil, err
 	}
-	if err := inhabited(data, d); err != nil {
+	raw, err := maxminddb.OpenBytes(data)
+	if err != nil {
+		return nil, fmt.Errorf("is not a readable mmdb file: %w", err)
+	}
+	if err := inhabited(raw, d); err != nil {
 		return nil, err
 	}
-	return &snapshot{reader: r, file: info, loaded: time.Now()}, nil
+	return &snapshot{reader: r, raw: raw, file: info, loaded: time.Now()}, nil
 }
 
 // probe asks for addresses all over both families. It finds a database of the
@@ -105,40 +111,57 @@ func (k kind) probe(r *geoip2.Reader) error {
 	return nil
 }
 
-// continentSample is how many networks are looked at for one whose continent is
-// known: makers of databases fill the field in for all or for none.
-const continentSample = 10_000
+// fieldSample is how many networks are looked at for one that has a field:
+// makers of databases fill it in for all, for many, or for none.
+const fieldSample = 10_000
 
-// inhabited refuses a database that knows no network at all, or no continent
-// where rules name one: they would quietly stop to apply.
-func inhabited(data []byte, d demands) error {
-	r, err := maxminddb.OpenBytes(data)
-	if err != nil {
-		return fmt.Errorf("is not a readable mmdb file: %w", err)
-	}
+// inhabited refuses a database that knows no network at all, no continent where
+// rules name one, or no coordinates where pools do: they would quietly stop to
+// apply.
+func inhabited(r *maxminddb.Reader, d demands) error {
 	seen := 0
 	for network := range r.Networks() {
 		if err := network.Err(); err != nil {
 			return fmt.Errorf("is not sound: %w", err)
 		}
-		if !d.continents {
+		if d.continents {
+			var continent string
+			if err := network.DecodePath(&continent, "continent", "code"); err != nil {
+				return fmt.Errorf("is not sound: %w", err)
+			}
+			d.continents = continent == ""
+		}
+		if d.coordinates {
+			at, err := locate(network, gate.Place{})
+			if err != nil {
+				return fmt.Errorf("is not sound: %w", err)
+			}
+			d.coordinates = !at.Located
+		}
+		if d == (demands{}) {
 			return nil
 		}
-		var continent string
-		if err := network.DecodePath(&continent, "continent", "code"); err != nil {
-			return fmt.Errorf("is not sound: %w", err)
-		}
-		if continent != "" {
-			return nil
-		}
-		if seen++; seen == continentSample {
+		if seen++; seen == fieldSample {
 			break
 		}
 	}
-	if seen > 0 {
+	switch {
+	case seen == 0:
+		return errors.New("is empty")
+	case d.continents:
 		return errors.New("knows no continents, and rules name some")
 	}
-	return errors.New("is empty")
+	return errors.New("knows no coordinates, and backends have some; a City database does")
+}
+
+// locate adds the coordinates of what was looked up, where it has them.
+func locate(found maxminddb.Result, at gate.Place) (gate.Place, error) {
+	var latitude, longitude *float64
+	err := errors.Join(found.DecodePath(&latitude, "location", "latitude"), found.DecodePath(&longitude, "location", "longitude"))
+	if err == nil && latitude != nil && longitude != nil {
+		at.Located, at.Latitude, at.Longitude = true, *latitude, *longitude
+	}
+	return at, err
 }
 
 // ask looks an address up. A database of IPv4 addresses only does not know
@@ -178,7 +201,12 @@ func (d *database) load() error {
 }
 
 func (d *database) lookup(addr netip.Addr, at gate.Place) (gate.Place, error) {
-	return d.kind.ask(d.current.Load().reader, addr, at)
+	s := d.current.Load()
+	at, err := d.kind.ask(s.reader, addr, at)
+	if err != nil || !d.demands.coordinates || !addr.IsValid() || addr.Is6() && s.reader.Metadata().IPVersion == 4 {
+		return at, err
+	}
+	return locate(s.raw.Lookup(addr), at)
 }
 
 func (d *database) describe(now time.Time) Database {

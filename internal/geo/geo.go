@@ -81,7 +81,7 @@ func Open(cfg Config, log *zap.Logger) (*Filter, error) {
 func (f *Filter) compile(cfg Config) error {
 	var errs []error
 	lists := f.nameLists(cfg)
-	need := demands{}
+	need := demands{coordinates: cfg.Locate}
 	add := func(name string, r Rules) *ruleset {
 		s, err := newRuleset(name, r, lists)
 		if err == nil {

@@ -35,6 +35,8 @@ func WriteCountryDB(path string, entries map[string]string) error {
 type Area struct {
 	Country   string // ISO 3166-1 alpha-2
 	Continent string // EU and so on
+	// Point holds latitude and longitude; nil: not known.
+	Point *[2]float64
 }
 
 // WriteAreaDB is WriteCountryDB with continents.
@@ -46,6 +48,9 @@ func WriteAreaDB(path string, entries map[string]Area) error {
 		}
 		if a.Continent != "" {
 			record["continent"] = mmdbtype.Map{"code": mmdbtype.String(a.Continent)}
+		}
+		if a.Point != nil {
+			record["location"] = mmdbtype.Map{"latitude": mmdbtype.Float64(a.Point[0]), "longitude": mmdbtype.Float64(a.Point[1])}
 		}
 		return record
 	})

@@ -33,7 +33,11 @@ func sockets(backends []BackendConfig) map[string]string {
 
 // newBackend makes the backend with an index in its pool.
 func newBackend(index int, bc BackendConfig, now time.Time) (*backend, error) {
-	b := &backend{name: bc.Name, weight: max(1, bc.Weight), since: now}
+	weight := max(1, bc.Weight)
+	b := &backend{
+		name: bc.Name, wanted: weight, backup: bc.Backup, zone: bc.Zone.fix(), seed: seedOf(bc.Name), mark: markOf(bc.Name),
+		server: &server{configured: weight, weight: weight, since: now},
+	}
 	switch {
 	case bc.URL == nil:
 	case isSocket(bc.URL):

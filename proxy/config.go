@@ -40,6 +40,10 @@ type Config struct {
 	GeoHeaders []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
+	// Secret is what sticky cookies are sealed with and hashes begin with; at
+	// least 32 bytes, derived from that of the gateway, and the same in gateways
+	// that share work. Empty: cookies are no good after the next reload.
+	Secret []byte
 }
 
 // What backends may be told of a client's place.
@@ -66,13 +70,25 @@ type RouteConfig struct {
 type PoolConfig struct {
 	Name     string
 	Backends []BackendConfig
-	// Balance is "round_robin", weighted and smooth.
+	// Balance is how a backend is chosen: RoundRobin (default), LeastRequests,
+	// P2C, Hash, Random or Nearest.
 	Balance string
-	Health  HealthConfig
-	Eject   EjectConfig
-	Retry   RetryConfig
-	TLS     TLSConfig
-	Timeout TimeoutConfig
+	// HashOn is what Hash goes by: HashClient (default), HashPath, HashHeader or
+	// HashCookie with a name behind it.
+	HashOn string
+	Sticky StickyConfig
+	// SlowStart is the time in which the share of a backend that has come back,
+	// or was added by a reload, grows to the whole. 0 (default): at once.
+	SlowStart time.Duration
+	// MaxConnections is how many requests and tunnels each backend may have at
+	// once. 0 (default): any number. Health checks do not count.
+	MaxConnections int
+	Queue          QueueConfig
+	Health         HealthConfig
+	Eject          EjectConfig
+	Retry          RetryConfig
+	TLS            TLSConfig
+	Timeout        TimeoutConfig
 }
 
 // BackendConfig is one server of a pool.
@@ -80,6 +96,21 @@ type BackendConfig struct {
 	Name   string
 	URL    *url.URL // http or https, host and port, no path; or unix, with the path of a socket as its opaque part
 	Weight int      // at least 1; default 1
+	Zone   Zone     // where it is, for Nearest; zero: anywhere
+	Backup bool     // asked only when no other one is up
+}
+
+// StickyConfig keeps a client with the backend that it went to first.
+type StickyConfig struct {
+	Cookie string        // its name; empty (default): none
+	For    time.Duration // how long a cookie is good after it was given; it is renewed half way; default 24 h
+}
+
+// QueueConfig is the line of those who wait when every backend has as many
+// requests as MaxConnections allows.
+type QueueConfig struct {
+	Length int           // how many may wait; 0: nobody; default 100
+	Wait   time.Duration // how long; default 2 s
 }
 
 // HealthConfig is the active health check of every backend of a pool.

@@ -1,9 +1,10 @@
 package proxy
 
 import (
+	"fmt"
 	"time"
 
-	"go.uber.org/zap"
+	"sallyport/internal/gate"
 )
 
 // failed notes that the backend failed a request: it could not be reached,
@@ -24,9 +25,8 @@ func (p *pool) failed(b *backend) {
 	if !b.out.IsZero() {
 		return // of a request that was under way when the backend was ejected
 	}
-	if len(b.errors) == p.eject.Errors {
-		copy(b.errors, b.errors[1:])
-		b.errors = b.errors[:len(b.errors)-1]
+	if over := len(b.errors) - p.eject.Errors + 1; over > 0 {
+		b.errors = append(b.errors[:0], b.errors[over:]...)
 	}
 	b.errors = append(b.errors, now)
 	if len(b.errors) < p.eject.Errors || now.Sub(b.errors[0]) > p.eject.Within || !p.mayEject() {
@@ -35,7 +35,7 @@ func (p *pool) failed(b *backend) {
 	b.errors = b.errors[:0]
 	b.out, b.since = now.Add(p.eject.For), now
 	level(p.backends)
-	p.log.Warn("a backend was ejected", zap.String("backend", b.name), zap.Duration("for", p.eject.For))
+	p.changed(b, now, gate.BackendEjected, fmt.Sprintf("%d errors within %v, out for %v", p.eject.Errors, p.eject.Within, p.eject.For))
 }
 
 // mayEject reports whether one more backend may be out.
@@ -57,8 +57,8 @@ func (p *pool) readmit(now time.Time) {
 		if b.out.IsZero() || now.Before(b.out) {
 			continue
 		}
-		b.out, b.since = time.Time{}, now
+		b.out, b.since, b.began = time.Time{}, now, now
 		level(p.backends)
-		p.log.Info("a backend is back after its ejection", zap.String("backend", b.name))
+		p.changed(b, now, b.state(), "its ejection is over")
 	}
 }

@@ -35,6 +35,7 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 		return gate.Refusal(gate.HTTPTargetByte, gate.Enforce, "it cannot be forwarded as it was judged")
 	}
 	p.budget.earn()
+	p.balance.describe(v, &v.ask)
 	began := time.Now()
 	a, resp, fail := p.send(h, v, out)
 	v.spent("pool", began)
@@ -52,14 +53,12 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 // send makes attempts until one is answered. A retry goes to a backend that
 // was not tried yet; only a connection that was stale speaks for the same one.
 func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Response, *failure) {
-	var tried []*backend
 	var last *failure
 	for {
-		b := p.pick(tried)
-		if b == nil && last != nil && last.stale {
-			b = p.pick(nil)
-		}
+		b, fail := p.place(v, last)
 		switch {
+		case fail != nil:
+			return nil, nil, fail
 		case b == nil && last == nil:
 			verdict := gate.Failure(gate.PoolNone, errNoBackend)
 			verdict.RetryAfter = retryLater
@@ -68,27 +67,50 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 			return nil, nil, last
 		case last != nil:
 			if !p.budget.spend() {
+				p.release(b)
 				return nil, nil, last
 			}
-			p.retries.Add(1)
+			p.roster.retries.Add(1)
 		}
 		v.pool.Backend = b.name
 		v.pool.Attempts++
 		a := newAttempt(h, v, p, b)
+		began := time.Now()
 		resp, fail := a.send(out)
+		now := time.Now()
 		if fail == nil {
+			p.answered(b, resp.StatusCode, now.Sub(began), now)
 			return a, resp, nil
 		}
 		a.done()
 		if !fail.final && !fail.stale { // a backend may close idle connections
+			p.slowed(b, now.Sub(began), now)
 			p.failed(b)
 		}
 		if v.pool.Attempts >= p.attempts || !fail.retryable(out.Method, v.upload) {
 			return nil, nil, fail
 		}
 		last = fail
-		tried = append(tried, b)
+		v.ask.tried = append(v.ask.tried, b)
 	}
+}
+
+// place finds a backend with room for the next attempt. Where the last one met
+// a stale connection, and there is nobody else, it is the same one again.
+func (p *pool) place(v *visit, last *failure) (*backend, *failure) {
+	ctx := v.req.HTTP.Context()
+	b, fail := p.acquire(ctx, &v.ask)
+	if b == nil && fail == nil && last != nil && last.stale {
+		v.ask.tried = nil
+		b, fail = p.acquire(ctx, &v.ask)
+	}
+	if v.ask.waited > 0 {
+		v.pool.Waited = max(1, v.ask.waited.Milliseconds())
+	}
+	if fail != nil && last != nil && fail.verdict.Reason != gate.PoolClientGone {
+		fail = last // what went wrong, not what could not be tried
+	}
+	return b, fail
 }
 
 // An attempt is one request to one backend.
@@ -124,7 +146,6 @@ func newAttempt(h *Handler, v *visit, p *pool, b *backend) *attempt {
 		Got1xxResponse:       a.interim,
 	})
 	b.requests.Add(1)
-	b.inFlight.Add(1)
 	return a
 }
 
@@ -135,7 +156,7 @@ func (a *attempt) done() {
 		return
 	}
 	a.cancel(errAnswerOver)
-	a.b.inFlight.Add(-1)
+	a.pool.release(a.b)
 }
 
 // getConn runs before each sending. The transport would send some requests

@@ -50,6 +50,9 @@ type Stages struct {
 	WAF                     Inspector
 	Settlers                []Settler
 	Recorders               []Recorder
+	// Fleet is what is known of the backends beyond this handler. With one,
+	// Activate has to be called; without one nothing is known.
+	Fleet *Fleet
 }
 
 // Identity is what every record says about the gateway that wrote it.
@@ -77,13 +80,16 @@ type Handler struct {
 	router *router
 	pools  []*pool
 	mask   *mask
+	// cookies are the names of all sticky cookies.
+	cookies []string
 }
 
 // defaultGrace stands in for a BodyGrace of zero.
 const defaultGrace = 10 * time.Second
 
-// New builds the routes and pools of a configuration and starts the health
-// checks, which Close ends.
+// New builds the routes and pools of a configuration. Activate, which New calls
+// when the handler has its backends for itself, starts the health checks, and
+// Close ends them.
 func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) {
 	if st.Client == nil || st.Ban == nil || st.Geo == nil || st.Limit == nil || st.WAF == nil {
 		return nil, errors.New("a stage is missing")
@@ -110,10 +116,23 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		return nil, err
 	}
 	for _, p := range h.pools {
-		p.start()
+		if p.sticky != nil {
+			h.cookies = append(h.cookies, p.sticky.name)
+		}
+	}
+	if st.Fleet == nil {
+		h.stages.Fleet = NewFleet()
+		h.Activate()
+	} else {
+		st.Fleet.adopt(h.pools)
 	}
 	return h, nil
 }
+
+// Activate is called once, when the handler is to serve: from now on its health
+// checks run, in place of those of the handler that had the Fleet before, and
+// its weights count.
+func (h *Handler) Activate() { h.stages.Fleet.use(h.pools, h.tell) }
 
 // Check builds the routes and pools of a configuration as New does, and
 // starts nothing: no health check runs and no backend is spoken to.
@@ -129,7 +148,7 @@ func build(cfg Config, log *zap.Logger) ([]*pool, *router, error) {
 		if byName[pc.Name] != nil {
 			return nil, nil, fmt.Errorf("two pools are called %q", pc.Name)
 		}
-		p, err := newPool(pc, log)
+		p, err := newPool(pc, cfg.Secret, log)
 		if err != nil {
 			return nil, nil, fmt.Errorf("pool %s: %w", pc.Name, err)
 		}
@@ -169,6 +188,7 @@ func (h *Handler) serve(v *visit) gate.Verdict {
 		h.geo,     // from where?
 		h.limit,   // how often?
 		h.admit,   // may this be asked here at all?
+		h.recall,  // which backend does it know already?
 		h.inspect, // what do the rules say?
 		h.hold,    // is its body what it seems to be?
 		h.forward, // the pool, the rules about its answer, the mask, the client
@@ -328,14 +348,14 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		h.settle(v)
 	}
 	rec := h.record(v, verdict)
-	h.emit(v, rec)
+	h.emit(v.req.ID, rec)
 	switch {
 	case cut:
 		panic(http.ErrAbortHandler)
 	case v.tunnel != nil:
 		v.tunnel.run()
 		h.settle(v)
-		h.emit(v, closing(rec, v.tunnel))
+		h.emit(v.req.ID, closing(rec, v.tunnel))
 	default:
 		v.linger()
 	}

@@ -119,16 +119,21 @@ func (i inspection) Close() gate.Inspection {
 	return gate.Inspection{}
 }
 
-// records keeps what was recorded, in order.
+// records keeps what was recorded, in order, and changes of backends apart.
 type records struct {
-	mu   sync.Mutex
-	all  []gate.Record
-	more chan struct{}
+	mu      sync.Mutex
+	all     []gate.Record
+	changes []gate.Record
+	more    chan struct{}
 }
 
 func (r *records) Record(rec gate.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if rec.Event == gate.EventBackend {
+		r.changes = append(r.changes, rec)
+		return
+	}
 	r.all = append(r.all, rec)
 	select {
 	case r.more <- struct{}{}:

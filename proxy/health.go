@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-
-	"go.uber.org/zap"
 )
 
 // maxProbeBody is how much of a health answer is read so that its connection
@@ -85,11 +83,14 @@ func (p *pool) judge(b *backend, err error) {
 	if b.streak < need {
 		return
 	}
-	b.down, b.streak, b.since = !b.down, 0, time.Now()
+	now := time.Now()
+	b.down, b.streak, b.since = !b.down, 0, now
 	level(p.backends)
 	if b.down {
-		p.log.Warn("a backend is down", zap.String("backend", b.name), zap.Error(err))
-	} else {
-		p.log.Info("a backend is up", zap.String("backend", b.name))
+		p.changed(b, now, b.state(), fmt.Sprintf("%d bad checks, the last one: %v", need, err))
+		return
 	}
+	b.began = now
+	p.changed(b, now, b.state(), fmt.Sprintf("%d good checks", need))
+	p.serve(now)
 }

@@ -147,12 +147,12 @@ func closing(rec gate.Record, t *tunnel) gate.Record {
 
 // emit hands the record to everyone who wants it. One recorder that panics
 // does not keep it from the others.
-func (h *Handler) emit(v *visit, rec gate.Record) {
+func (h *Handler) emit(id string, rec gate.Record) {
 	for _, r := range h.stages.Recorders {
 		func() {
 			defer func() {
 				if p := recover(); p != nil {
-					h.log.Error("a recorder panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(p))), zap.Stack("stack"))
+					h.log.Error("a recorder panicked", zap.String("id", id), zap.String("panic", clip(fmt.Sprint(p))), zap.Stack("stack"))
 				}
 			}()
 			r.Record(rec)

@@ -67,6 +67,7 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict
 		if after := resp.Header.Get("Retry-After"); after != "" && validValue(after) {
 			header["Retry-After"] = []string{after}
 		}
+		v.stick(a, header)
 		v.page(resp.StatusCode, false)
 		return gate.Passes(gate.StagePool)
 	}
@@ -105,6 +106,7 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 		delete(header, "Ratelimit-Policy")
 		rateLimit(header, v.req.Budget)
 	}
+	v.stick(a, header)
 	header["X-Request-Id"] = []string{v.req.ID}
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // keeps net/http from guessing one

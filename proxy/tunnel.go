@@ -43,6 +43,7 @@ func (h *Handler) upgrade(v *visit, a *attempt, resp *http.Response) gate.Verdic
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	fields := http.Header{}
 	h.mask.copy(fields, resp.Header, a.pool.origin, v.public())
+	v.stick(a, fields)
 	fields["Connection"] = []string{"Upgrade"}
 	fields["Upgrade"] = []string{"websocket"}
 	fields["X-Request-Id"] = []string{v.req.ID}

@@ -23,6 +23,9 @@ type visit struct {
 	tx        Inspection // nil: the rules were not asked, or are done
 	inspected *gate.Inspection
 
+	ask   ask  // what the choice of a backend depends on
+	renew bool // the sticky cookie is past the middle of its time
+
 	pool     gate.RecordPool
 	tunnel   *tunnel
 	settled  bool // the settlers know how it ended

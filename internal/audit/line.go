@@ -72,6 +72,10 @@ func Line(r *gate.Record, colour bool) string {
 		fmt.Fprintf(&b, " %d records were not written", r.Lost)
 		return b.String()
 	}
+	if r.Event == gate.EventBackend && r.Pool != nil {
+		fmt.Fprintf(&b, " %s is %s: %s", paint(colour, bold, Printable(r.Pool.Name+"/"+r.Pool.Backend)), Printable(becomes(r.Pool.State)), Printable(r.Detail))
+		return b.String()
+	}
 	fmt.Fprintf(&b, " %s", statusText(r.Status))
 	who := address(r)
 	if r.Client.Country != "" {
@@ -93,6 +97,14 @@ func Line(r *gate.Record, colour bool) string {
 	}
 	b.WriteString(paint(colour, dim, " "+Printable(r.ID)))
 	return b.String()
+}
+
+// becomes puts the new state of a backend into words.
+func becomes(state string) string {
+	if state == gate.BackendWeight {
+		return "weighed anew"
+	}
+	return state
 }
 
 // because says why in few words: the reason, and what is peculiar to it.

@@ -19,7 +19,10 @@ import (
 func Show(w io.Writer, r *gate.Record, colour bool) error {
 	p := &page{colour: colour}
 	p.head(r)
-	if r.Event != "dropped" {
+	if r.Event == gate.EventBackend && r.Pool != nil {
+		p.row("backend", Printable(r.Pool.Name+"/"+r.Pool.Backend)+" is "+Printable(becomes(r.Pool.State)))
+		p.row("why", Printable(r.Detail))
+	} else if r.Event != "dropped" {
 		p.request(r)
 		p.rules(r)
 		p.answer(r)

@@ -118,6 +118,7 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 	if repeated {
 		return // a duplicate key, reported as such
 	}
+	r.checkBalance(c, p)
 	path := "pools." + p.Name
 	secure := false
 	for i, b := range p.Backends {

@@ -16,7 +16,9 @@ import (
 func newPool(name string) proxy.PoolConfig {
 	return proxy.PoolConfig{
 		Name:    name,
-		Balance: "round_robin",
+		Balance: proxy.RoundRobin, HashOn: proxy.HashClient,
+		Sticky: proxy.StickyConfig{For: 24 * time.Hour},
+		Queue:  proxy.QueueConfig{Length: 100, Wait: 2 * time.Second},
 		Health: proxy.HealthConfig{Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 2, Unhealthy: 3,
 			Status: []proxy.StatusRange{{From: 200, To: 399}}},
 		Eject:   proxy.EjectConfig{Errors: 5, Within: 10 * time.Second, For: 30 * time.Second, AtMost: 0.5},
@@ -32,13 +34,15 @@ func (r *reader) pool(o *object, name string) proxy.PoolConfig {
 		set(o, "name", &b.Name, parseName)
 		o.require("url", set(o, "url", &b.URL, r.backend))
 		set(o, "weight", &b.Weight, integer(1, 1000))
+		set(o, "zone", &b.Zone, parseZone)
+		set(o, "backup", &b.Backup, flag("false", "true"))
 		r.unique(o.join("name"), "backend of the pool", b.Name, len(p.Backends), func(i int) string { return p.Backends[i].Name })
 		p.Backends = append(p.Backends, b)
 	})
 	if path := o.join("backends"); len(p.Backends) == 0 && !r.wrong[path] && !r.wrong[o.path] {
 		r.fail(path, "no backend", `write [{url: "http://127.0.0.1:3000"}]`)
 	}
-	set(o, "balance", &p.Balance, choice("round_robin"))
+	r.balancing(o, &p)
 	o.section("health", func(o *object) { r.health(o, &p.Health) })
 	o.section("eject", func(o *object) {
 		set(o, "errors", &p.Eject.Errors, integer(0, 1_000_000))

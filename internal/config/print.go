@@ -192,9 +192,14 @@ func (p *printer) pool(pc proxy.PoolConfig) {
 	p.line(1, "%s:", text(pc.Name))
 	p.line(2, "backends:")
 	for _, b := range pc.Backends {
-		p.line(3, "- {name: %s, url: %s, weight: %d}", text(b.Name), text(b.URL.String()), b.Weight)
+		p.line(3, "- {name: %s, url: %s, weight: %d, zone: %s, backup: %t}", text(b.Name), text(b.URL.String()), b.Weight, text(b.Zone.String()), b.Backup)
 	}
 	p.line(2, "balance: %s", pc.Balance)
+	p.line(2, "hash_on: %s", text(pc.HashOn))
+	p.line(2, "sticky: {cookie: %s, for: %s}", text(pc.Sticky.Cookie), writeDuration(pc.Sticky.For))
+	p.line(2, "slow_start: %s", writeDuration(pc.SlowStart))
+	p.line(2, "max_connections: %d", pc.MaxConnections)
+	p.line(2, "queue: {length: %d, wait: %s}", pc.Queue.Length, writeDuration(pc.Queue.Wait))
 	h := pc.Health
 	p.line(2, "health: {path: %s, interval: %s, timeout: %s, healthy: %d, unhealthy: %d, status: %s}",
 		text(h.Path), writeDuration(h.Interval), writeDuration(h.Timeout), h.Healthy, h.Unhealthy, texts(h.Status, writeStatus))

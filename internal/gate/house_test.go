@@ -53,6 +53,7 @@ var confined = map[string][]string{
 	"github.com/corazawaf/coraza/v3":             {"waf"},
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport"},
 	"golang.org/x/time":                          {"limiter"},
+	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},
 	"github.com/redis/go-redis/v9":               {"limiter"},
 	"github.com/oschwald/geoip2-golang":          {"internal/geo"},

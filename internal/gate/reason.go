@@ -100,6 +100,8 @@ const (
 	WAFBusy                Reason = "waf.busy"
 	WAFEngine              Reason = "waf.engine"
 	PoolNone               Reason = "pool.no_backend"
+	PoolQueueFull          Reason = "pool.queue_full"
+	PoolQueueTimeout       Reason = "pool.queue_timeout"
 	PoolConnect            Reason = "pool.connect"
 	PoolBadAnswer          Reason = "pool.bad_answer"
 	PoolTimeout            Reason = "pool.timeout"
@@ -459,6 +461,12 @@ var reasons = []ReasonInfo{
 	{PoolNone, ClassFailure, 503, false, "no backend is healthy", "",
 		"",
 		"Look at the backends and at /pools."},
+	{PoolQueueFull, ClassFailure, 503, false, "every backend has as many requests as it may, and no more may wait", "",
+		"More requests at once than the backends were said to bear.",
+		"Add backends, or raise max_connections or queue.length of the pool."},
+	{PoolQueueTimeout, ClassFailure, 503, false, "the request waited for a backend with room for as long as it may", "",
+		"More requests at once than the backends were said to bear.",
+		"Add backends, or raise max_connections or queue.wait of the pool."},
 	{PoolConnect, ClassFailure, 502, false, "no backend could be reached", "",
 		"",
 		"Look at the backend; the record names it."},

@@ -10,6 +10,19 @@ const RecordVersion = 1
 // request that was one refusal too many.
 const EventBanned = "banned"
 
+// EventBackend marks the record of a change of a backend, which Pool names. It
+// belongs to no request.
+const EventBackend = "backend"
+
+// What has become of a backend, in RecordPool.State.
+const (
+	BackendUp       = "up"       // it gets requests
+	BackendDown     = "down"     // the health checks say so
+	BackendEjected  = "ejected"  // out for a while after errors
+	BackendDraining = "draining" // an operator keeps new clients from it
+	BackendWeight   = "weight"   // an operator has set its weight
+)
+
 // A Record is what is written down about one decision: one line of JSON. The
 // handler fills it with what the client sent as it was sent; the audit log
 // redacts and escapes it before anything is written.
@@ -17,7 +30,7 @@ type Record struct {
 	V        int           `json:"v"`
 	Time     time.Time     `json:"time"`
 	ID       string        `json:"id"`
-	Event    string        `json:"event,omitempty"` // "closed" for the end of a tunnel, "banned" for the begin of a ban, "dropped" for lines lost by the writer
+	Event    string        `json:"event,omitempty"` // "closed" for the end of a tunnel, "banned" for the begin of a ban, "backend" for a change of one, "dropped" for lines lost by the writer
 	Action   string        `json:"action"`
 	Stage    Stage         `json:"stage"`
 	Reason   Reason        `json:"reason"`
@@ -134,6 +147,8 @@ type RecordPool struct {
 	Backend  string `json:"backend,omitempty"`
 	Status   int    `json:"status,omitempty"`
 	Attempts int    `json:"attempts"`
+	Waited   int64  `json:"waited_ms,omitempty"` // for a backend with room
+	State    string `json:"state,omitempty"`     // what has become of the backend; only in records with event "backend"
 }
 
 // RecordResponse is what the client got.

@@ -36,7 +36,7 @@ type Options struct {
 }
 
 // A Gateway makes one generation after the other and keeps what outlives
-// them: the audit log, the budgets of clients, the metrics. Its methods may be
+// them: the audit log, the budgets of clients, what is known of backends, the metrics. Its methods may be
 // called from any goroutine.
 type Gateway struct {
 	opt     Options
@@ -46,6 +46,7 @@ type Gateway struct {
 	build   sync.Mutex // one generation is built at a time
 	audit   atomic.Pointer[audit.Log]
 	limiter atomic.Pointer[limiter.Limiter]
+	fleet   *proxy.Fleet
 	bans    bans
 	current atomic.Pointer[Generation]
 	reloads reloads
@@ -64,7 +65,7 @@ func New(opt Options) *Gateway {
 	if err != nil {
 		host = "unknown"
 	}
-	return &Gateway{opt: opt, host: host, metrics: metrics.New(opt.Version)}
+	return &Gateway{opt: opt, host: host, metrics: metrics.New(opt.Version), fleet: proxy.NewFleet()}
 }
 
 // Metrics serves what was counted, for Prometheus.
@@ -138,6 +139,10 @@ func (g *Gateway) next(number uint64) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Proxy.Secret, err = config.DeriveKey(secret, "pools")
+	if err != nil {
+		return nil, err
+	}
 	gen := &Generation{gateway: g, number: number, cfg: cfg}
 	if err := gen.open(); err != nil {
 		return nil, errors.Join(err, gen.Close())
@@ -164,6 +169,7 @@ func (g *Gateway) activate(next *Generation) {
 	g.reloads.lastGood.Store(time.Now().Unix())
 	g.current.Store(next)
 	g.limiter.Store(next.limiter)
+	next.handler.Activate()
 	g.bans.use(next.bans, next.cfg, g.opt.Log)
 	if old := g.audit.Swap(next.audit); old != nil && old != next.audit {
 		if err := old.Close(); err != nil {

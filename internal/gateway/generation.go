@@ -69,6 +69,7 @@ func (g *Generation) open() (err error) {
 		WAF:       inspector{g.waf},
 		Settlers:  []proxy.Settler{g.limiter, banning{g}},
 		Recorders: []proxy.Recorder{g.gateway},
+		Fleet:     g.gateway.fleet,
 	}, proxy.Identity{Host: g.gateway.host, Version: g.gateway.opt.Version, Generation: g.number}, log.Named("proxy"))
 	return err
 }

@@ -184,7 +184,7 @@ func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
 		pool := metrics.PoolSnapshot{Name: p.Name}
 		for _, b := range p.Backends {
 			pool.Backends = append(pool.Backends, metrics.BackendSnapshot{
-				Name: b.Name, Up: b.State == "up", Ejected: b.State == "ejected", InFlight: b.InFlight,
+				Name: b.Name, Up: b.State == "up", Ejected: b.State == "ejected", InFlight: int64(b.InFlight),
 			})
 		}
 		s.Pools = append(s.Pools, pool)

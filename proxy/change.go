@@ -44,6 +44,9 @@ func (h *Handler) tell(c change) {
 func (h *Handler) SetWeight(inPool, name string, weight int) (BackendStatus, error) {
 	return h.operate(inPool, name, func(p *pool, b *backend, now time.Time) {
 		if b.weight != weight {
+			if b.weight == 0 {
+				b.began = now // it was out
+			}
 			p.changed(b, now, gate.BackendWeight, fmt.Sprintf("weight %d, was %d", weight, b.weight))
 			b.weight = weight
 		}
@@ -61,6 +64,7 @@ func (h *Handler) Drain(inPool, name string, drain bool) (BackendStatus, error) 
 		if drain {
 			p.changed(b, now, gate.BackendDraining, "gets no new clients")
 		} else {
+			b.began = now
 			p.changed(b, now, b.state(), "gets new clients again")
 		}
 	})

@@ -136,6 +136,16 @@ func limiterStatus(s limiter.Stats) LimiterStatus {
 // Pools implements server.Generation.
 func (g *Generation) Pools() any { return g.handler.Pools() }
 
+// SetWeight implements server.Generation.
+func (g *Generation) SetWeight(pool, backend string, weight int) (any, error) {
+	return g.handler.SetWeight(pool, backend, weight)
+}
+
+// Drain implements server.Generation.
+func (g *Generation) Drain(pool, backend string, drain bool) (any, error) {
+	return g.handler.Drain(pool, backend, drain)
+}
+
 // Traffic is what the server counts.
 type Traffic interface {
 	Connections() int
@@ -181,10 +191,11 @@ func (g *Gateway) snapshot(t Traffic) metrics.Snapshot {
 		s.GeoLists = append(s.GeoLists, metrics.GeoListSnapshot{Path: l.Path, Entries: l.Entries, Problem: l.Problem != ""})
 	}
 	for _, p := range gen.handler.Pools() {
-		pool := metrics.PoolSnapshot{Name: p.Name}
+		pool := metrics.PoolSnapshot{Name: p.Name, Retries: p.Retries, Waiting: p.Queue.Waiting, Full: p.Queue.Full, Timeouts: p.Queue.Timeouts}
 		for _, b := range p.Backends {
 			pool.Backends = append(pool.Backends, metrics.BackendSnapshot{
-				Name: b.Name, Up: b.State == "up", Ejected: b.State == "ejected", InFlight: int64(b.InFlight),
+				Name: b.Name, Up: b.State == "up", Ejected: b.State == "ejected", Draining: b.Draining, Weight: b.Weight, InFlight: int64(b.InFlight),
+				Latency: time.Duration(b.Latency * float64(time.Millisecond)), Requests: b.Requests, Failures: b.Failures,
 			})
 		}
 		s.Pools = append(s.Pools, pool)

@@ -156,9 +156,9 @@ func TestSnapshot(t *testing.T) {
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
 			Generation: 3, InFlight: 4, Connections: 5, AuditDropped: 6, WAFHeld: 7, WAFMemory: 8,
-			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{
-				{Name: "app-1", Up: true, InFlight: 2}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
-			}}},
+			Pools: []metrics.PoolSnapshot{{Name: "app", Retries: 41, Waiting: 42, Full: 43, Timeouts: 44, Backends: []metrics.BackendSnapshot{
+				{Name: "app-1", Up: true, InFlight: 2, Weight: 3, Draining: true, Latency: 250 * time.Millisecond, Requests: 45, Failures: 46}, {Name: "app-2", Ejected: true}, {Name: "app-2", Up: true}, {Name: "odd\xff"},
+			}}, {Name: "app", Retries: 1}},
 			Bans: metrics.BanSnapshot{Active: 31, Turned: 32, Evicted: 33, Untracked: 34},
 			Limiter: metrics.LimiterSnapshot{
 				Clients: 9, Evicted: 10, Overflowed: 11,
@@ -177,8 +177,13 @@ func TestSnapshot(t *testing.T) {
 		"sallyport_waf_held_bytes": "7", "sallyport_waf_memory_bytes": "8",
 		`sallyport_backend_up{backend="app-1",pool="app"}`: "1", `sallyport_backend_requests_in_flight{backend="app-1",pool="app"}`: "2",
 		`sallyport_backend_up{backend="app-2",pool="app"}`: "0", `sallyport_backend_ejected{backend="app-2",pool="app"}`: "1",
-		`sallyport_backend_up{backend="odd?",pool="app"}`: "0",
-		"sallyport_bans_active":                           "31", "sallyport_bans_connections_closed_total": "32", "sallyport_bans_evictions_total": "33", "sallyport_bans_untracked_total": "34",
+		`sallyport_backend_up{backend="odd?",pool="app"}`:      "0",
+		`sallyport_backend_weight{backend="app-1",pool="app"}`: "3", `sallyport_backend_draining{backend="app-1",pool="app"}`: "1",
+		`sallyport_backend_latency_seconds{backend="app-1",pool="app"}`: "0.25", `sallyport_backend_latency_seconds{backend="app-2",pool="app"}`: "",
+		`sallyport_backend_attempts_total{backend="app-1",pool="app"}`: "45", `sallyport_backend_failures_total{backend="app-1",pool="app"}`: "46",
+		`sallyport_pool_retries_total{pool="app"}`: "41", `sallyport_pool_queue_waiting{pool="app"}`: "42",
+		`sallyport_pool_queue_full_total{pool="app"}`: "43", `sallyport_pool_queue_timeouts_total{pool="app"}`: "44",
+		"sallyport_bans_active": "31", "sallyport_bans_connections_closed_total": "32", "sallyport_bans_evictions_total": "33", "sallyport_bans_untracked_total": "34",
 		`sallyport_limit_keys{limit="login"}`: "21", `sallyport_limit_refused_total{limit="login"}`: "22", `sallyport_limit_observed_total{limit="login"}`: "23",
 		`sallyport_limit_evictions_total{limit="login"}`: "24", `sallyport_limit_overflows_total{limit="login"}`: "25",
 		"sallyport_limiter_store_up": "1", "sallyport_limiter_store_asked_total": "26", "sallyport_limiter_store_failed_total": "27", "sallyport_limiter_store_changes_total": "28",
@@ -208,7 +213,7 @@ func TestNames(t *testing.T) {
 	m.Record(refusal())
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
-			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "app-1"}}}},
+			Pools: []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "app-1", Latency: 1}}}},
 			Geo:   []metrics.GeoSnapshot{{Database: "asn", Built: time.Unix(1, 0)}}, Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},
 		}
 	})
@@ -256,7 +261,7 @@ func TestDocumented(t *testing.T) {
 	m := metrics.New("0.1.0")
 	m.Observe(func() metrics.Snapshot {
 		return metrics.Snapshot{
-			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one"}}}},
+			Pools:   []metrics.PoolSnapshot{{Name: "app", Backends: []metrics.BackendSnapshot{{Name: "one", Latency: 1}}}},
 			Limiter: metrics.LimiterSnapshot{Limits: []metrics.LimitSnapshot{{Name: "login"}}, Store: &metrics.StoreSnapshot{}},
 			Geo:     []metrics.GeoSnapshot{{Database: "country", Built: time.Unix(1, 0)}}, GeoLists: []metrics.GeoListSnapshot{{Path: "a"}},
 			Reloads: metrics.ReloadSnapshot{LastGood: time.Unix(1, 0)},

@@ -33,6 +33,10 @@ type Snapshot struct {
 type PoolSnapshot struct {
 	Name     string
 	Backends []BackendSnapshot
+	Retries  uint64
+	Waiting  int    // requests in line for a backend with room
+	Full     uint64 // requests for which there was no place in the line
+	Timeouts uint64 // requests that waited in vain
 }
 
 // BackendSnapshot is one backend of a pool.
@@ -40,7 +44,12 @@ type BackendSnapshot struct {
 	Name     string
 	Up       bool // healthy and not ejected: requests may go there
 	Ejected  bool // out for a while after errors
+	Draining bool // gets no new clients
+	Weight   int  // in effect
 	InFlight int64
+	Latency  time.Duration // recent peaks of the time to the head of an answer; 0: not known
+	Requests uint64        // attempts made
+	Failures uint64        // attempts that it failed
 }
 
 // LimiterSnapshot is the tables of budgets.
@@ -105,6 +114,9 @@ type snapshots struct {
 	m                                                  *Metrics
 	generation, inFlight, connections                  *prometheus.Desc
 	backendUp, backendEjected, backendInFlight         *prometheus.Desc
+	backendDraining, backendWeight, backendLatency     *prometheus.Desc
+	backendRequests, backendFailures                   *prometheus.Desc
+	poolRetries, poolWaiting, poolFull, poolTimeouts   *prometheus.Desc
 	limiterClients, limiterEvictions, limiterOverflows *prometheus.Desc
 	bansActive, bansTurned, bansEvicted, bansUntracked *prometheus.Desc
 	limitKeys, limitRefused, limitObserved             *prometheus.Desc
@@ -128,6 +140,15 @@ func newSnapshots(m *Metrics) *snapshots {
 		backendUp:        d("backend_up", "1 when requests may go to the backend.", "pool", "backend"),
 		backendEjected:   d("backend_ejected", "1 while the backend is out after errors.", "pool", "backend"),
 		backendInFlight:  d("backend_requests_in_flight", "Requests that wait for the backend.", "pool", "backend"),
+		backendDraining:  d("backend_draining", "1 while the backend gets no new clients.", "pool", "backend"),
+		backendWeight:    d("backend_weight", "The weight of the backend, as configured or as an operator has set it.", "pool", "backend"),
+		backendLatency:   d("backend_latency_seconds", "Recent peaks of the time to the head of an answer.", "pool", "backend"),
+		backendRequests:  d("backend_attempts_total", "Requests that were sent to the backend, each attempt counted.", "pool", "backend"),
+		backendFailures:  d("backend_failures_total", "Attempts that the backend failed.", "pool", "backend"),
+		poolRetries:      d("pool_retries_total", "Requests that were tried again.", "pool"),
+		poolWaiting:      d("pool_queue_waiting", "Requests that wait for a backend with room.", "pool"),
+		poolFull:         d("pool_queue_full_total", "Requests for which there was no place in the line.", "pool"),
+		poolTimeouts:     d("pool_queue_timeouts_total", "Requests that waited in vain.", "pool"),
 		limiterClients:   d("limiter_clients", "Clients in the fullest table of budgets."),
 		limiterEvictions: d("limiter_evictions_total", "Idle clients that made room for others."),
 		limiterOverflows: d("limiter_overflows_total", "Requests that shared a budget because a table was full."),
@@ -163,6 +184,8 @@ func newSnapshots(m *Metrics) *snapshots {
 func (s *snapshots) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		s.generation, s.inFlight, s.connections, s.backendUp, s.backendEjected, s.backendInFlight,
+		s.backendDraining, s.backendWeight, s.backendLatency, s.backendRequests, s.backendFailures,
+		s.poolRetries, s.poolWaiting, s.poolFull, s.poolTimeouts,
 		s.limiterClients, s.limiterEvictions, s.limiterOverflows,
 		s.bansActive, s.bansTurned, s.bansEvicted, s.bansUntracked,
 		s.limitKeys, s.limitRefused, s.limitObserved, s.limitEvictions, s.limitOverflows,
@@ -195,20 +218,7 @@ func (s *snapshots) Collect(ch chan<- prometheus.Metric) {
 	gauge(s.generation, float64(snap.Generation))
 	gauge(s.inFlight, float64(snap.InFlight))
 	gauge(s.connections, float64(snap.Connections))
-	type backend struct{ pool, name string }
-	seen := map[backend]bool{}
-	for _, p := range snap.Pools {
-		for _, b := range p.Backends {
-			// A series that is told twice would spoil the whole answer.
-			if seen[backend{p.Name, b.Name}] {
-				continue
-			}
-			seen[backend{p.Name, b.Name}] = true
-			gauge(s.backendUp, truth(b.Up), p.Name, b.Name)
-			gauge(s.backendEjected, truth(b.Ejected), p.Name, b.Name)
-			gauge(s.backendInFlight, float64(b.InFlight), p.Name, b.Name)
-		}
-	}
+	s.pools(snap.Pools, gauge, counter)
 	gauge(s.limiterClients, float64(snap.Limiter.Clients))
 	counter(s.limiterEvictions, snap.Limiter.Evicted)
 	counter(s.limiterOverflows, snap.Limiter.Overflowed)
@@ -259,6 +269,35 @@ func (s *snapshots) Collect(ch chan<- prometheus.Metric) {
 	counter(s.auditDropped, snap.AuditDropped)
 	gauge(s.wafHeld, float64(snap.WAFHeld))
 	gauge(s.wafMemory, float64(snap.WAFMemory))
+}
+
+// pools tells of pools and their backends. A series that is told twice would
+// spoil the whole answer.
+func (s *snapshots) pools(all []PoolSnapshot, gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	for i, p := range all {
+		if slices.ContainsFunc(all[:i], func(o PoolSnapshot) bool { return o.Name == p.Name }) {
+			continue
+		}
+		counter(s.poolRetries, p.Retries, p.Name)
+		gauge(s.poolWaiting, float64(p.Waiting), p.Name)
+		counter(s.poolFull, p.Full, p.Name)
+		counter(s.poolTimeouts, p.Timeouts, p.Name)
+		for j, b := range p.Backends {
+			if slices.ContainsFunc(p.Backends[:j], func(o BackendSnapshot) bool { return o.Name == b.Name }) {
+				continue
+			}
+			gauge(s.backendUp, truth(b.Up), p.Name, b.Name)
+			gauge(s.backendEjected, truth(b.Ejected), p.Name, b.Name)
+			gauge(s.backendDraining, truth(b.Draining), p.Name, b.Name)
+			gauge(s.backendWeight, float64(b.Weight), p.Name, b.Name)
+			gauge(s.backendInFlight, float64(b.InFlight), p.Name, b.Name)
+			if b.Latency > 0 {
+				gauge(s.backendLatency, b.Latency.Seconds(), p.Name, b.Name)
+			}
+			counter(s.backendRequests, b.Requests, p.Name, b.Name)
+			counter(s.backendFailures, b.Failures, p.Name, b.Name)
+		}
+	}
 }
 
 func truth(b bool) float64 {

@@ -126,6 +126,7 @@ func (a *admin) serve() {
 		}
 		return []any{}
 	}))
+	mux.HandleFunc("POST /pools", a.changes(a.pools))
 	mux.HandleFunc("GET /bans", a.reads(func() any {
 		if run := a.server.current.Load(); run != nil {
 			return run.Bans()

@@ -209,3 +209,58 @@ func TestAdminBans(t *testing.T) {
 		t.Error("there is no endpoint to ask")
 	}
 }
+
+// TestPoolChanges takes what POST /pools may be sent, and nothing else.
+func TestPoolChanges(t *testing.T) {
+	_, cfg := adminServer(t, nil)
+	c, err := server.NewAdminClient(cfg.Admin.Address, cfg.Admin.TokenFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type m = map[string]any
+	one := func(more ...any) m {
+		all := m{"pool": "app", "backend": "one"}
+		for i := 0; i < len(more); i += 2 {
+			all[more[i].(string)] = more[i+1]
+		}
+		return all
+	}
+	for _, tc := range []struct {
+		rule string
+		body any
+		want string // of the state after it, or of the error
+		ok   bool
+	}{
+		{"a weight", m{"set_weight": one("weight", 5)}, "app one weight 5", true},
+		{"no weight at all", m{"set_weight": one("weight", 0)}, "app one weight 0", true},
+		{"a drain", m{"drain": one()}, "app one drain true", true},
+		{"its end", m{"undrain": one()}, "app one drain false", true},
+		{"a weight that is missing", m{"set_weight": one()}, "write 0 to 1000", false},
+		{"a weight below nothing", m{"set_weight": one("weight", -1)}, "write 0 to 1000", false},
+		{"a weight beyond all", m{"set_weight": one("weight", 1001)}, "write 0 to 1000", false},
+		{"half a weight", m{"set_weight": one("weight", 0.5)}, "send {", false},
+		{"two things at once", m{"drain": one(), "undrain": one()}, "send one of", false},
+		{"nothing", m{}, "send one of", false},
+		{"an unknown key", m{"drain": one("for", "1h")}, `unknown field "for"`, false},
+		{"no backend", m{"drain": m{"pool": "app"}}, "name both", false},
+		{"a backend that there is not", m{"drain": m{"pool": "app", "backend": "two"}}, "no such backend", false},
+	} {
+		var answer struct{ Backend string }
+		err := c.Post(t.Context(), "/pools", tc.body, &answer)
+		said := answer.Backend
+		if err != nil {
+			said = err.Error()
+		}
+		if (err == nil) != tc.ok || !strings.Contains(said, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.rule, said, tc.want)
+		}
+	}
+	without, err := server.NewAdminClient(cfg.Admin.Address, filepath.Join(t.TempDir(), "none"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer any
+	if err := without.Post(t.Context(), "/pools", m{"drain": one()}, &answer); err == nil || !strings.Contains(err.Error(), "token") {
+		t.Errorf("without the token: %v", err)
+	}
+}

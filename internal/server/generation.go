@@ -22,6 +22,10 @@ type Generation interface {
 	// JSON.
 	Status() any
 	Pools() any
+	// SetWeight and Drain change what a backend gets, until the configuration
+	// says otherwise, and return its state. The error names what there is not.
+	SetWeight(pool, backend string, weight int) (any, error)
+	Drain(pool, backend string, drain bool) (any, error)
 	// Turn reports whether a connection of the peer is to be closed unread
 	// because it is banned, and whether that is to be recorded.
 	Turn(peer netip.Addr) (away, record bool)

@@ -66,8 +66,20 @@ func (g *generation) Unban(a netip.Addr) error {
 func (g *generation) TrustedPeer(a netip.Addr, unix bool) bool {
 	return g.trusted.Contains(a) || unix && !a.IsValid() && g.trustUnix
 }
-func (g *generation) Status() any  { return map[string]uint64{"number": g.number} }
-func (g *generation) Pools() any   { return []string{"app"} }
+func (g *generation) Status() any { return map[string]uint64{"number": g.number} }
+func (g *generation) Pools() any  { return []string{"app"} }
+func (g *generation) SetWeight(pool, backend string, weight int) (any, error) {
+	return g.operate(fmt.Sprintf("%s %s weight %d", pool, backend, weight))
+}
+func (g *generation) Drain(pool, backend string, drain bool) (any, error) {
+	return g.operate(fmt.Sprintf("%s %s drain %t", pool, backend, drain))
+}
+func (g *generation) operate(what string) (any, error) {
+	if !strings.HasPrefix(what, "app one ") {
+		return nil, errors.New("no such backend")
+	}
+	return what, nil
+}
 func (g *generation) Activate()    { g.active.Store(true) }
 func (g *generation) Close() error { g.closed.Store(true); return nil }
 

@@ -45,7 +45,7 @@ func (f *Fleet) use(pools []*pool, tell func(change)) {
 	clear(f.rosters)
 	for _, p := range pools {
 		f.rosters[p.name] = p.roster
-		p.enter(time.Now(), tell)
+		p.rule(time.Now(), tell)
 		p.start()
 	}
 }
@@ -133,8 +133,8 @@ func (p *pool) adopt(r *roster) {
 	}
 }
 
-// enter makes the pool the one in use.
-func (p *pool) enter(now time.Time, tell func(change)) {
+// rule makes the pool the one in use: what its configuration says counts.
+func (p *pool) rule(now time.Time, tell func(change)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.roster.servers

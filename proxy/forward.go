@@ -75,16 +75,13 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 		v.pool.Backend = b.name
 		v.pool.Attempts++
 		a := newAttempt(h, v, p, b)
-		began := time.Now()
-		resp, fail := a.send(out)
-		now := time.Now()
+		resp, took, fail := a.try(out)
 		if fail == nil {
-			p.answered(b, resp.StatusCode, now.Sub(began), now)
+			p.answered(b, resp.StatusCode, took, time.Now())
 			return a, resp, nil
 		}
-		a.done()
 		if !fail.final && !fail.stale { // a backend may close idle connections
-			p.slowed(b, now.Sub(began), now)
+			p.slowed(b, took, time.Now())
 			p.failed(b)
 		}
 		if v.pool.Attempts >= p.attempts || !fail.retryable(out.Method, v.upload) {
@@ -198,6 +195,20 @@ func (a *attempt) interim(status int, fields textproto.MIMEHeader) (err error) {
 	a.v.rw.ResponseWriter.WriteHeader(status) // not the last head: it does not count
 	clear(header)
 	return nil
+}
+
+// try makes the attempt, and tells how long it took to the head of an answer.
+// One that does not end with an answer is released, even by a panic: a place
+// that nobody gives back would be lost for ever.
+func (a *attempt) try(template *http.Request) (resp *http.Response, took time.Duration, fail *failure) {
+	defer func() {
+		if resp == nil {
+			a.done()
+		}
+	}()
+	began := time.Now()
+	resp, fail = a.send(template)
+	return resp, time.Since(began), fail
 }
 
 // send makes the attempt.

@@ -28,28 +28,34 @@ type waiter struct {
 // and no failure when no backend might be asked at all.
 func (p *pool) acquire(ctx context.Context, a *ask) (*backend, *failure) {
 	now := time.Now()
+	b, w, fail := p.enter(a, now)
+	if w == nil {
+		return b, fail
+	}
+	defer func() { a.waited += max(1, time.Since(now)) }()
+	return p.wait(ctx, w)
+}
+
+// enter takes a place on a backend, or in the line.
+func (p *pool) enter(a *ask, now time.Time) (*backend, *waiter, *failure) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.serve(now)
 	b, busy := p.find(a, now)
 	if b != nil || !busy {
-		p.mu.Unlock()
-		return b, nil
+		return b, nil, nil
 	}
 	if len(p.roster.line) < p.queue.Length {
 		w := &waiter{pool: p, ask: a, ready: make(chan struct{})}
 		p.roster.line = append(p.roster.line, w)
-		p.mu.Unlock()
-		defer func() { a.waited += max(1, time.Since(now)) }()
-		return p.wait(ctx, w)
+		return nil, w, nil
 	}
 	a.pressing = true
-	b, _ = p.find(a, now)
-	p.mu.Unlock()
-	if b == nil {
-		p.roster.full.Add(1)
-		return nil, noRoom(gate.PoolQueueFull, errLineFull)
+	if b, _ = p.find(a, now); b != nil {
+		return b, nil, nil
 	}
-	return b, nil
+	p.roster.full.Add(1)
+	return nil, nil, noRoom(gate.PoolQueueFull, errLineFull)
 }
 
 func noRoom(reason gate.Reason, err error) *failure {

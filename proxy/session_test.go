@@ -302,3 +302,59 @@ func TestLineTimeout(t *testing.T) {
 		t.Errorf("record %s %+v", r.Reason, r.Pool)
 	}
 }
+
+// TestTunnelTakesAPlace until it ends, and its client a cookie.
+func TestTunnelTakesAPlace(t *testing.T) {
+	b := script(t, func(b *backend, c net.Conn, br *bufio.Reader) {
+		for b.take(br) {
+			if raw := b.got(t); !strings.HasPrefix(raw, "GET /chat") {
+				_, _ = io.WriteString(c, ok)
+				continue
+			}
+			_, _ = io.WriteString(c, switching+"\r\n")
+			_, _ = io.Copy(c, br)
+			return
+		}
+	})
+	g := newRig(b.addr)
+	g.pool().MaxConnections, g.pool().Queue = 1, proxy.QueueConfig{}
+	g.pool().Sticky = proxy.StickyConfig{Cookie: "sp", For: time.Hour}
+	g.start(t)
+	c := g.dial(t)
+	_, _ = io.WriteString(c, handshake)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols || !strings.HasPrefix(resp.Header.Get("Set-Cookie"), "sp=") {
+		t.Fatalf("%+v %v", resp, err)
+	}
+	if a := g.ask(t, get, ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("beside a tunnel: %d", a.status)
+	}
+	_ = c.Close()
+	g.records.wait(t, 3) // two of the tunnel
+	if a := g.ask(t, get, ""); a.status != http.StatusOK {
+		t.Errorf("after the tunnel: %d", a.status)
+	}
+}
+
+// TestPlaceAfterPanic gives the place back when a stage panics over an answer.
+func TestPlaceAfterPanic(t *testing.T) {
+	b := named(t, "one")
+	g := newRig(b.addr)
+	g.pool().MaxConnections, g.pool().Queue = 1, proxy.QueueConfig{}
+	broken := true
+	g.waf.response = func(*http.Response) gate.Verdict {
+		if broken {
+			panic("made for the test")
+		}
+		return gate.Passes(gate.StageWAF)
+	}
+	g.start(t)
+	if a := g.ask(t, get, ""); a.status != http.StatusInternalServerError {
+		t.Errorf("status %d", a.status)
+	}
+	g.records.wait(t, 1)
+	broken = false
+	if a := g.ask(t, get, ""); a.status != http.StatusOK {
+		t.Errorf("the place is lost: %d", a.status)
+	}
+}

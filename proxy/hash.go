@@ -105,34 +105,37 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-func (h hashing) choose(from []candidate, a *ask) *backend {
-	busy, total, alike := 1, 0, true
+func (hashing) choose(from []candidate, a *ask) *backend {
+	limit := math.Inf(1) // requests of a backend, for each thousandth of its weight
 	for i := range from {
-		busy += from[i].busy
-		total += from[i].share
-		alike = alike && from[i].share == from[0].share
+		if from[i].busy >= hashSlack {
+			limit = fairLoad(from)
+			break
+		}
 	}
-	fair := hashBound * float64(busy) / float64(total)
 	var best *candidate
-	var high uint64
 	var far float64 // of the best one's hash
 	for i := range from {
 		c := &from[i]
-		if c.busy >= hashSlack && float64(c.busy) >= fair*float64(c.share) {
+		if c.busy >= hashSlack && float64(c.busy) >= limit*float64(c.share) {
 			continue // whatever its score: somebody is below the average
 		}
-		switch h := mix(a.key ^ c.seed); {
-		case alike:
-			if best == nil || h > high {
-				best, high = c, h
-			}
-		default: // the score is share/distance
-			if d := distance(h); best == nil || float64(c.share)*far > float64(best.share)*d {
-				best, far = c, d
-			}
+		// The score is share/distance.
+		if d := distance(mix(a.key ^ c.seed)); best == nil || float64(c.share)*far > float64(best.share)*d {
+			best, far = c, d
 		}
 	}
 	return best.backend
+}
+
+// fairLoad is what a backend may have of all requests and one more.
+func fairLoad(from []candidate) float64 {
+	busy, total := 1, 0
+	for i := range from {
+		busy += from[i].busy
+		total += from[i].share
+	}
+	return hashBound * float64(busy) / float64(total)
 }
 
 // logs holds the logarithms to base 2 of 1 to 2, in steps of 1/256.
@@ -145,7 +148,7 @@ var logs = func() (table [257]float64) {
 
 // distance is how far a hash, as a fraction of one, is from one: minus its
 // logarithm to base 2. It takes a third of the time of math.Log, and goes down
-// as the hash goes up, so that backends of one weight keep their order.
+// as the hash goes up.
 func distance(h uint64) float64 {
 	h |= 1
 	zeros := bits.LeadingZeros64(h)

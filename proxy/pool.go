@@ -177,7 +177,7 @@ func (p *pool) candidates(a *ask, now time.Time) (from []candidate, busy bool) {
 
 // back returns the backend, readmitted if its time has come.
 func (p *pool) back(b *backend, now time.Time) *backend {
-	if b.out != (time.Time{}) && !now.Before(b.out) {
+	if b.out != (time.Time{}) {
 		p.readmit(now)
 	}
 	return b

@@ -104,7 +104,8 @@ func (p *pool) serve(now time.Time) {
 	if len(line) == 0 {
 		return
 	}
-	var stuck []*pool // that have no room for a request with no wishes
+	var room [2]*pool
+	stuck := room[:0] // that have no room for a request without wishes
 	p.roster.line = slices.DeleteFunc(line, func(w *waiter) bool {
 		if slices.Contains(stuck, w.pool) && w.ask.own == nil {
 			return false

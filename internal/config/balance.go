@@ -28,7 +28,7 @@ func (r *reader) balancing(o *object, p *proxy.PoolConfig) {
 	set(o, "slow_start", &p.SlowStart, duration(0, time.Hour))
 	set(o, "max_connections", &p.MaxConnections, integer(0, 1_000_000))
 	o.section("queue", func(o *object) {
-		set(o, "length", &p.Queue.Length, integer(0, 100_000))
+		set(o, "length", &p.Queue.Length, integer(0, 10_000))
 		set(o, "wait", &p.Queue.Wait, duration(time.Millisecond, 10*time.Minute))
 	})
 }

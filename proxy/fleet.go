@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sallyport/internal/gate"
 )
 
 // A Fleet is what is known of backends beyond one configuration: whether they
@@ -141,21 +144,35 @@ func (p *pool) rule(now time.Time, tell func(change)) {
 	p.roster.tell = tell
 	p.roster.servers = make(map[serverKey]*server, len(p.backends))
 	for _, b := range p.backends {
-		s := b.server
-		p.roster.servers[b.key()] = s
-		if s.configured != b.wanted { // what the file says now is newer than what an operator has said
-			s.configured, s.weight = b.wanted, b.wanted
-		}
+		p.roster.servers[b.key()] = b.server
 		if old != nil && old[b.key()] == nil {
-			s.began = now // its caches are cold, and others can carry the load
+			b.began = now // its caches are cold, and others can carry the load
 		}
-		if p.health.Path == "" {
-			s.down, s.streak = false, 0 // nobody would bring it back
-		}
-		if p.eject.Errors == 0 {
-			s.out, s.errors = time.Time{}, nil
-		}
+		p.settle(b, now)
 	}
 	level(p.backends)
 	p.serve(now)
+}
+
+// settle puts an end to what the configuration no longer bears out: a weight
+// that an operator set before the file was changed, and a state out of which
+// nobody would take the backend any more.
+func (p *pool) settle(b *backend, now time.Time) {
+	if b.configured != b.wanted {
+		if b.weight != b.wanted {
+			p.changed(b, now, gate.BackendWeight, fmt.Sprintf("weight %d by the configuration, was %d", b.wanted, b.weight))
+		}
+		b.configured, b.weight = b.wanted, b.wanted
+	}
+	before := b.state()
+	if p.health.Path == "" {
+		b.down, b.streak = false, 0
+	}
+	if p.eject.Errors == 0 {
+		b.out, b.errors = time.Time{}, nil
+	}
+	if after := b.state(); after != before {
+		b.since, b.began = now, now
+		p.changed(b, now, after, "the configuration no longer asks for what took it out")
+	}
 }

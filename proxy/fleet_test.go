@@ -89,7 +89,8 @@ func TestFleet(t *testing.T) {
 		if got := built(nil, 1, 1, 2, 1).status(time.Now()).Backends[3]; got.Latency != 0 {
 			t.Errorf("who was gone is still known: %+v", got)
 		}
-		if got := strings.Join(told, "; "); got != "a ejected: 2 errors within 1m0s, out for 1h0m0s; b down: 1 bad checks, the last one: no backend is up" {
+		if got := strings.Join(told, "; "); got != "a ejected: 2 errors within 1m0s, out for 1h0m0s; b down: 1 bad checks, the last one: no backend is up; "+
+			"b up: the configuration no longer asks for what took it out; c weight: weight 2 by the configuration, was 7" {
 			t.Errorf("told %q", got)
 		}
 	})

@@ -77,7 +77,9 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 		a := newAttempt(h, v, p, b)
 		resp, took, fail := a.try(out)
 		if fail == nil {
-			p.answered(b, resp.StatusCode, took, time.Now())
+			if v.upload == nil || v.upload.whole { // else the client was waited for too
+				p.answered(b, resp.StatusCode, took, time.Now())
+			}
 			return a, resp, nil
 		}
 		if !fail.final && !fail.stale { // a backend may close idle connections

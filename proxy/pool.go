@@ -35,12 +35,10 @@ type pool struct {
 
 	backends []*backend    // never changed
 	tiers    [2][]*backend // those that are no backups, and those that are
+	balance  balancer
 	roster   *roster
 	mu       sync.Locker // that of the roster
-
-	// What follows is guarded by the lock.
-	balance balancer
-	ready   []candidate // room for one choice
+	ready    []candidate // room for one choice; guarded by the lock
 }
 
 // A backend is one server of a pool, as one configuration has it.

@@ -358,3 +358,17 @@ func TestPlaceAfterPanic(t *testing.T) {
 		t.Errorf("the place is lost: %d", a.status)
 	}
 }
+
+// TestLatencyIsTheBackends: what a client takes to send its body says nothing
+// about the backend.
+func TestLatencyIsTheBackends(t *testing.T) {
+	g := newRig(named(t, "one").addr).start(t)
+	latency := func() float64 { return g.handler.Pools()[0].Backends[0].Latency }
+	big := strings.Repeat("x", 100<<10)
+	if a := g.ask(t, fmt.Sprintf("POST / HTTP/1.1\nHost: h\nConnection: close\nContent-Length: %d", len(big)), big); a.status != 200 || latency() != 0 {
+		t.Errorf("after an upload: %d, %v ms", a.status, latency())
+	}
+	if a := g.ask(t, "POST / HTTP/1.1\nHost: h\nConnection: close\nContent-Length: 2", "hi"); a.status != 200 || latency() == 0 {
+		t.Errorf("after a body that was held: %d, %v ms", a.status, latency())
+	}
+}

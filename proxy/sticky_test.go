@@ -124,6 +124,32 @@ func TestWithoutCookies(t *testing.T) {
 	}
 }
 
+// TestWhoKeepsItsCookie: a cookie is given anew when it leads elsewhere, or has
+// grown old.
+func TestWhoKeepsItsCookie(t *testing.T) {
+	for _, tc := range []struct {
+		rule  string
+		set   func(v *visit, own, other *backend) *backend // returns who has answered
+		keeps bool
+	}{
+		{"no cookie", func(v *visit, own, _ *backend) *backend { v.ask.own = nil; return own }, false},
+		{"its own", func(_ *visit, own, _ *backend) *backend { return own }, true},
+		{"its own, past the middle", func(v *visit, own, _ *backend) *backend { v.renew = true; return own }, false},
+		{"its own, which is draining, past the middle", func(v *visit, own, _ *backend) *backend { v.renew, own.draining = true, true; return own }, true},
+		{"another one, since its own was full", func(_ *visit, _, other *backend) *backend { return other }, true},
+		{"another one, since its own is down", func(_ *visit, own, other *backend) *backend { own.down = true; return other }, false},
+		{"another one, since its own has failed", func(v *visit, own, other *backend) *backend { v.ask.tried = []*backend{own}; return other }, false},
+	} {
+		p := testPool(t, nil, 1, 1)
+		own, other := p.backends[0], p.backends[1]
+		v := &visit{ask: ask{own: own}}
+		answered := tc.set(v, own, other)
+		if got := v.keeps(answered); got != tc.keeps {
+			t.Errorf("%s: keeps = %t, want %t", tc.rule, got, tc.keeps)
+		}
+	}
+}
+
 // FuzzWithoutCookies: what is left holds none of the cookies, and all others as
 // they were.
 func FuzzWithoutCookies(f *testing.F) {

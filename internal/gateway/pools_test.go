@@ -118,7 +118,7 @@ func TestPoolsOutliveReloads(t *testing.T) {
 			}
 		}
 	}
-	if got := strings.Join(changes, ", "); got != "three ejected, two draining, one weight" {
+	if got := strings.Join(changes, ", "); got != "three ejected, two draining, one weight, one weight" {
 		t.Errorf("changes that were recorded: %s", got)
 	}
 }

@@ -2,6 +2,10 @@ package proxy
 
 import (
 	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -192,4 +196,73 @@ func TestQueueOfSticky(t *testing.T) {
 			t.Errorf("after the wait: %+v", late)
 		}
 	})
+}
+
+// TestPlacesAreCounted sends many requests at once through two configurations
+// that share a roster. No backend ever has more than it may, and nothing is
+// left when all are done.
+func TestPlacesAreCounted(t *testing.T) {
+	const most, clients, each = 3, 40, 100
+	fleet := NewFleet()
+	built := func(balance string) *pool {
+		p := testPool(t, func(c *PoolConfig) {
+			c.Balance, c.MaxConnections, c.Queue = balance, most, QueueConfig{Length: clients / 2, Wait: time.Second}
+		}, 2, 1, 1)
+		fleet.adopt([]*pool{p})
+		return p
+	}
+	first := built(LeastRequests)
+	fleet.use([]*pool{first}, nil)
+	next := built(Hash)
+	var busy [3]atomic.Int64
+	var served, refused, gone atomic.Int64
+	var all sync.WaitGroup
+	for i := range clients {
+		p := first
+		if i%2 == 0 {
+			p = next
+		}
+		all.Go(func() {
+			for j := range each {
+				ctx, leave := context.WithCancel(t.Context())
+				a := &ask{key: mix(uint64(i*each + j))}
+				if j%5 == 0 {
+					a.own = p.backends[j%3]
+				}
+				if j%7 == 0 {
+					go leave()
+				}
+				b, fail := p.acquire(ctx, a)
+				switch {
+				case b != nil:
+					served.Add(1)
+					k := slices.Index(p.backends, b)
+					if n := busy[k].Add(1); n > most {
+						t.Errorf("backend %s has %d requests, want at most %d", b.name, n, most)
+					}
+					runtime.Gosched()
+					busy[k].Add(-1)
+					p.release(b)
+				case fail.verdict.Reason == gate.PoolClientGone:
+					gone.Add(1)
+				default:
+					refused.Add(1)
+				}
+				leave()
+			}
+		})
+	}
+	all.Wait()
+	if served.Load() == 0 || served.Load()+refused.Load()+gone.Load() != clients*each {
+		t.Errorf("%d served, %d refused, %d gone of %d", served.Load(), refused.Load(), gone.Load(), clients*each)
+	}
+	s := next.status(time.Now())
+	for _, b := range s.Backends {
+		if b.InFlight != 0 {
+			t.Errorf("%s has %d requests in the end", b.Name, b.InFlight)
+		}
+	}
+	if s.Queue.Waiting != 0 || s.Queue.Full+s.Queue.Timeouts != uint64(refused.Load()) {
+		t.Errorf("in the end %+v, with %d refused", s.Queue, refused.Load())
+	}
 }

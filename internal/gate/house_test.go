@@ -30,7 +30,8 @@ var house = map[string]room{
 	"internal/client":   {[]string{"internal/gate"}, "a stage"},
 	"internal/geo":      {[]string{"internal/gate"}, "a stage"},
 	"limiter":           {[]string{"internal/gate"}, "a stage"},
-	"waf":               {[]string{"internal/gate", "rules"}, "a stage, and the rules that it ships with"},
+	"waf":               {[]string{"internal/gate", "rules", "waf/coding"}, "a stage, the rules that it ships with, and what undoes compression"},
+	"waf/coding":        {nil, "it decodes bytes and knows nothing of requests"},
 	"rules":             {nil, "files only"},
 	"proxy":             {[]string{"internal/gate", "proxy/http1"}, "it meets the other stages as interfaces"},
 	"proxy/http1":       {nil, "it speaks a protocol, and knows nothing of what is said"},
@@ -52,6 +53,8 @@ var house = map[string]room{
 var confined = map[string][]string{
 	"github.com/corazawaf/coraza/v3":             {"waf"},
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport"},
+	"github.com/klauspost/compress":              {"waf/coding"}, // zstd, which the standard library lacks; a faster deflate
+	"github.com/andybalholm/brotli":              {"waf/coding"}, // br, which it lacks too
 	"golang.org/x/time":                          {"limiter"},
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},

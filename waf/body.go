@@ -23,6 +23,7 @@ func noBody(b io.ReadCloser) bool { return b == nil || b == http.NoBody }
 // hold reads a body that is judged as a whole, up to what the policy allows,
 // judges it, and puts it back.
 func (t *Transaction) hold() {
+	// Of a coded body neither form may be larger.
 	limit, length := t.policy.Inspect, t.req.Head.Length
 	// A body of unknown type is never refused for its size: nothing says that
 	// an application looks for anything in it.
@@ -40,13 +41,25 @@ func (t *Transaction) hold() {
 	if reject && more && length <= limit && t.tooLarge() {
 		return
 	}
+	empty := len(held) == 0
+	if t.coding != "" && !empty {
+		var stop bool
+		if held, more, stop = t.decodeBody(held, more, reject); stop {
+			return
+		}
+	}
 	t.inspected = "full"
 	if more {
-		t.inspected, held = "head", held[:limit]
+		t.inspected, held = "head", held[:min(int64(len(held)), limit)]
 		put(t.tx.Variables().InboundDataError(), "1")
 	}
 	if len(held) == 0 {
-		t.inspected = ""
+		switch {
+		case empty:
+			t.inspected = ""
+		case more: // nothing of it could be decoded
+			t.inspected = "none"
+		}
 		t.judge(nil)
 		return
 	}

@@ -1,6 +1,9 @@
 package waf
 
-import "sallyport/internal/gate"
+import (
+	"sallyport/internal/gate"
+	"sallyport/waf/coding"
+)
 
 // Config holds the policies and what they share.
 type Config struct {
@@ -10,6 +13,9 @@ type Config struct {
 	// Policies by name (policies). There is always one called default.
 	Policies map[string]Policy
 }
+
+// Codings are the content codings that Policy.Decode may name.
+var Codings = coding.All
 
 // A Policy is one way to judge requests: the Core Rule Set, how strict, and
 // the rule files around it.
@@ -35,6 +41,11 @@ type Policy struct {
 	// than Inspect (request_body.over: head). Default: such bodies are refused
 	// with 413 (over: reject).
 	OverHead bool
+	// Decode are the content codings that request bodies may have
+	// (request_body.decode): they are decoded for the rules and forwarded as
+	// they came. A body to be judged that has another one is refused. Empty: so
+	// is every coded one. The configuration's default is all of Codings.
+	Decode []coding.Coding
 	// ResponseBody is "off", "errors" (4xx and 5xx; default) or "all".
 	ResponseBody string
 	// ResponseLimit is how many bytes of a response body are held at most to

@@ -27,6 +27,7 @@ import (
 type Engine struct {
 	log      *zap.Logger
 	memory   *budget
+	decoders decoders
 	turns    *turns
 	policies map[string]*policy
 	rulesets []*ruleset
@@ -55,7 +56,7 @@ func New(cfg Config, log *zap.Logger) (*Engine, error) {
 	if cfg.Memory <= 0 {
 		return nil, fmt.Errorf("waf memory of %d bytes", cfg.Memory)
 	}
-	e := &Engine{log: log, memory: newBudget(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
+	e := &Engine{log: log, memory: newBudget(cfg.Memory), decoders: newDecoders(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
 	if err := e.build(cfg.Policies); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

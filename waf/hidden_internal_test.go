@@ -28,7 +28,7 @@ func miniature(tb testing.TB, mode gate.Mode, text string) *Engine {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	e := &Engine{log: zap.NewNop(), memory: newBudget(64 << 20), turns: newTurns(), rulesets: []*ruleset{set}, policies: map[string]*policy{"default": {Policy: p, name: "default", rules: set}}}
+	e := &Engine{log: zap.NewNop(), memory: newBudget(64 << 20), decoders: newDecoders(64 << 20), turns: newTurns(), rulesets: []*ruleset{set}, policies: map[string]*policy{"default": {Policy: p, name: "default", rules: set}}}
 	tb.Cleanup(func() { e.Close() })
 	return e
 }

@@ -75,17 +75,6 @@ func typeKind(contentType string) (kind, string) {
 	return kindRaw, ""
 }
 
-// encoded reports whether a Content-Encoding names a coding, that is anything
-// but identity (RFC 9110 section 8.4).
-func encoded(value string) bool {
-	for coding := range strings.SplitSeq(value, ",") {
-		if c := strings.ToLower(strings.TrimSpace(coding)); c != "" && c != "identity" {
-			return true
-		}
-	}
-	return false
-}
-
 // values calls f with the value of every field line with the name.
 func values(fields []gate.Field, name string, f func(value string)) {
 	for i := range fields {

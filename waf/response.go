@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/coding"
 )
 
 // Response judges the answer of the backend (phases 3 and 4), before any of it
@@ -85,17 +87,48 @@ func (t *Transaction) holdResponse(resp *http.Response) bool {
 			io.Closer
 		}{failing{err}, body})
 	}
+	cut := more || err != nil
+	held = held[:min(int64(len(held)), limit)]
+	if c, err := codingOf(slices.Values(resp.Header.Values("Content-Encoding")), coding.All); c != "" && err == nil {
+		return t.judgeDecoded(c, held, cut)
+	}
+	return t.judgeBody(held, cut)
+}
+
+// judgeDecoded hands the content of a coded body to the engine. What cannot be
+// decoded is judged as far as it can be; the client gets it as it came. It
+// reports whether the response ends here.
+func (t *Transaction) judgeDecoded(c coding.Coding, held []byte, cut bool) bool {
+	content, cut, err := t.decodeHeld(c, held, cut, t.policy.ResponseLimit)
+	_, bad := errors.AsType[*coding.Error](err)
+	switch {
+	case errors.Is(err, errBusy):
+		return true
+	case err != nil && !bad:
+		t.unread(err)
+		return true
+	case (cut || bad) && len(content) == 0:
+		t.responseInspected = "none"
+		return false
+	}
+	// The Core Rule Set looks away from bodies that it takes for coded ones.
+	t.tx.Variables().ResponseHeaders().Remove("content-encoding")
+	return t.judgeBody(content[:min(int64(len(content)), t.policy.ResponseLimit)], cut || bad)
+}
+
+// judgeBody hands the body to the engine, of which there may be more. It
+// reports whether the response ends here.
+func (t *Transaction) judgeBody(body []byte, cut bool) bool {
 	t.responseInspected = "full"
-	if more || err != nil {
+	if cut {
 		t.responseInspected = "head"
-		held = held[:min(int64(len(held)), limit)]
 		put(t.tx.Variables().OutboundDataError(), "1")
 	}
-	if !t.turn(int64(len(held))) {
+	if !t.turn(int64(len(body))) {
 		return true
 	}
-	put(t.tx.Variables().ResponseBody(), view(held))
-	put(t.tx.Variables().ResponseContentLength(), strconv.Itoa(len(held)))
+	put(t.tx.Variables().ResponseBody(), view(body))
+	put(t.tx.Variables().ResponseContentLength(), strconv.Itoa(len(body)))
 	return false
 }
 
@@ -121,13 +154,11 @@ func (t *Transaction) judgesBody(resp *http.Response) bool {
 			return false
 		}
 	}
-	for _, coding := range h.Values("Content-Encoding") {
-		if encoded(coding) {
-			return false
-		}
+	if _, err := codingOf(slices.Values(h.Values("Content-Encoding")), coding.All); err != nil {
+		return false
 	}
 	e := essence(h.Get("Content-Type"))
-	if e == "text/event-stream" {
+	if e == "text/event-stream" || strings.HasPrefix(e, "application/grpc") {
 		return false
 	}
 	kind, _ := typeKind(e)

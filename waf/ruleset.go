@@ -112,7 +112,7 @@ func render(name string, p Policy) (source, error) {
 	if err := tmpl.Execute(&b, map[string]any{
 		"Engine": engine, "Arguments": maxArguments, "Paranoia": p.Paranoia,
 		"InboundThreshold": p.InboundThreshold, "OutboundThreshold": p.OutboundThreshold,
-		"Methods": strings.Join(methods, " "), "ContentTypes": strings.TrimSpace(types),
+		"Methods": strings.Join(methods, " "), "ContentTypes": strings.TrimSpace(types), "Decodes": len(p.Decode) > 0,
 	}); err != nil {
 		return source{}, fmt.Errorf("render shipped rules: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/coding"
 )
 
 // state is what the engine's transactions can do: what their interface says,
@@ -44,8 +45,9 @@ type Transaction struct {
 	typeClash   bool   // another Content-Type field says something else
 	cookies     int
 	kind        kind
-	judged      bool      // phase 2 has run
-	places      xmlPlaces // of the values of an XML body; nil: it is none
+	coding      coding.Coding // of a body that is judged; empty: it has none
+	judged      bool          // phase 2 has run
+	places      xmlPlaces     // of the values of an XML body; nil: it is none
 
 	verdict gate.Verdict // the first that was not a plain pass
 	seen    int          // matched rules that watch has looked at
@@ -128,11 +130,10 @@ func (t *Transaction) settleKind() bool {
 	if t.typeClash {
 		return !t.find(gate.WAFBodyUnreadable, "Content-Type fields that disagree")
 	}
-	coded := false
-	values(t.req.Head.Fields, "Content-Encoding", func(v string) { coded = coded || encoded(v) })
-	if coded {
+	var err error
+	if t.coding, err = codingOf(valuesOf(t.req.Head.Fields, "Content-Encoding"), t.policy.Decode); err != nil {
 		t.kind = kindOpaque // goes on only where nothing is refused
-		return !t.find(gate.WAFEncoding, "")
+		return !t.find(gate.WAFEncoding, err.Error())
 	}
 	return true
 }
@@ -348,6 +349,9 @@ func (t *Transaction) Close() gate.Inspection {
 		return t.result
 	}
 	defer t.lease.release()
+	if t.upload != nil {
+		t.upload.abandon()
+	}
 	if t.broken && t.inspected != "" {
 		t.inspected = "none"
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/coding"
 )
 
 const (
@@ -27,13 +28,17 @@ var errUploadClosed = errors.New("the request has ended")
 // more of a file follows, or until the rules have judged all fields and file
 // names; then the end follows, or an error in its place.
 //
+// A coded body is passed on in its coded form, and of that no more than what
+// decodes to no more than was taken apart.
+//
 // One goroutine reads it. What it shares with the transaction is guarded by
 // the lock of the transaction; buf, ready and passed belong to the reader.
 type upload struct {
-	t    *Transaction
-	ctx  context.Context
-	src  io.ReadCloser
-	form *formReader
+	t     *Transaction
+	ctx   context.Context
+	src   io.ReadCloser
+	form  *formReader
+	coded *codedUpload // nil: the body has no coding, or is not decoded any more
 
 	buf    []byte // read and taken apart, but for ready not to be passed on
 	ready  int    // how much of buf may be passed on
@@ -43,6 +48,7 @@ type upload struct {
 
 	blind   bool  // the rules have judged; the rest passes unseen
 	refused error // ends the reading at once
+	reading bool  // the reader is waiting for more
 	sealed  int64 // bytes outside files that may still come once the answer came early; 0: it did not
 }
 
@@ -56,11 +62,14 @@ func (t *Transaction) multipart() {
 	}
 	u := &upload{t: t, ctx: t.req.HTTP.Context(), src: t.req.HTTP.Body, form: form}
 	t.upload, t.inspected, t.req.HTTP.Body = u, "full", u
+	if t.coding != "" {
+		u.decode()
+	}
 	for u.end == nil && !t.judged && t.verdict.Passed() && !(form.inFile() && len(u.buf) >= smallUpload) {
 		chunk, err := u.fetch()
 		u.settle(chunk, err)
 	}
-	if form.total == 0 && t.verdict.Passed() {
+	if form.total == 0 && t.inspected == "full" && t.verdict.Passed() {
 		t.inspected = ""
 	}
 }
@@ -80,10 +89,13 @@ func (u *upload) Read(p []byte) (int, error) {
 		if u.end != nil || len(p) == 0 {
 			return 0, u.end
 		}
-		u.buf = append(u.buf[:0], u.buf[u.ready:]...)
-		u.ready, u.passed = 0, 0
+		u.drop(u.ready)
+		if err := u.enter(); err != nil {
+			return 0, err
+		}
 		chunk, err := u.fetch()
 		u.t.mu.Lock()
+		u.reading = false
 		u.t.protect(func() { u.settle(chunk, err) })
 		u.t.endTurn()
 		if u.t.broken {
@@ -106,13 +118,62 @@ func (u *upload) stopped() error {
 	return u.refused
 }
 
-// fetch reads one more chunk behind buf, within the memory of the process.
+// drop forgets the first n bytes of buf, which were passed on.
+func (u *upload) drop(n int) {
+	u.buf = append(u.buf[:0], u.buf[n:]...)
+	u.ready, u.passed = 0, 0
+	if u.coded != nil {
+		u.coded.dropped(n)
+	}
+}
+
+// enter marks the reader as busy, so that nothing that it uses is given away.
+func (u *upload) enter() error {
+	u.t.mu.Lock()
+	defer u.t.mu.Unlock()
+	if u.t.closed {
+		return errUploadClosed
+	}
+	u.reading = true
+	return nil
+}
+
+// abandon gives back what decoding takes, as the transaction ends. The
+// transaction is locked.
+func (u *upload) abandon() {
+	if u.coded == nil {
+		return
+	}
+	u.coded.giveBack()
+	if !u.reading { // else the reader does it
+		u.coded.close()
+		u.coded = nil
+	}
+}
+
+// fetch reads one more chunk of the form, within the memory of the process.
 func (u *upload) fetch() ([]byte, error) {
-	need := u.form.held() + int64(len(u.buf)) + uploadChunk
-	if err := u.t.lease.take(u.ctx, need-u.taken); err != nil {
+	if u.coded != nil {
+		return u.coded.fetch()
+	}
+	if err := u.reserve(uploadChunk); err != nil {
 		return nil, err
 	}
+	return u.receive()
+}
+
+// reserve takes memory for what is held, and more beside it.
+func (u *upload) reserve(more int64) error {
+	need := u.form.held() + int64(len(u.buf)) + more
+	if err := u.t.lease.take(u.ctx, need-u.taken); err != nil {
+		return err
+	}
 	u.taken = max(u.taken, need)
+	return nil
+}
+
+// receive reads one more chunk behind buf. The memory is reserved.
+func (u *upload) receive() ([]byte, error) {
 	size := len(u.buf)
 	if cap(u.buf)-size < uploadChunk {
 		u.buf = append(make([]byte, 0, max(2*cap(u.buf), size+uploadChunk)), u.buf...)
@@ -127,14 +188,34 @@ func (u *upload) fetch() ([]byte, error) {
 func (u *upload) settle(chunk []byte, err error) {
 	t := u.t
 	if t.closed {
+		u.abandon()
 		u.end = errUploadClosed
 		return
+	}
+	bad, stop := t.undecodable(err)
+	if bad {
+		err = nil // of the body itself
 	}
 	if !u.blind {
 		u.form.feed(chunk)
 	}
 	switch {
 	case u.blind:
+	case stop:
+		u.refuse()
+		return
+	case bad: // only observed: what could be decoded is judged
+		t.inspected, u.blind = "head", true
+		if u.form.total == 0 {
+			t.inspected = "none"
+		}
+		t.judgeForm(nil)
+	case errors.Is(err, errWithheld) && !t.policy.OverHead && t.tooLarge():
+		u.refuse()
+		return
+	case errors.Is(err, errWithheld):
+		u.surrender()
+		err = nil
 	case err != nil && err != io.EOF:
 		// Nothing that was withheld goes out: the body stays incomplete.
 		t.unread(err)
@@ -149,9 +230,7 @@ func (u *upload) settle(chunk []byte, err error) {
 		u.refuse()
 		return
 	case u.form.held() > t.policy.Inspect:
-		t.inspected, u.blind = "head", true
-		put(t.tx.Variables().InboundDataError(), "1")
-		t.judgeForm(nil)
+		u.surrender()
 	case u.form.state == formLost:
 		t.inspected, u.blind = "head", true
 		t.judgeForm(u.form.defect)
@@ -164,9 +243,26 @@ func (u *upload) settle(chunk []byte, err error) {
 		u.refuse()
 		return
 	}
-	if u.end = err; err != nil || u.blind || u.form.inFile() {
+	if u.blind || err != nil {
+		u.finishCoding()
+	}
+	u.end = err
+	switch {
+	case err != nil || u.blind:
+		u.ready = len(u.buf)
+	case u.form.inFile() && u.coded != nil:
+		u.ready = u.coded.ready()
+	case u.form.inFile():
 		u.ready = len(u.buf)
 	}
+}
+
+// surrender judges what was seen of a body of which too much would have to be
+// held, and lets the rest pass unseen.
+func (u *upload) surrender() {
+	u.t.inspected, u.blind = "head", true
+	put(u.t.tx.Variables().InboundDataError(), "1")
+	u.t.judgeForm(nil)
 }
 
 // settleBroken goes on after the engine panicked: by policy, without it. err
@@ -176,6 +272,10 @@ func (u *upload) settleBroken(err error) {
 		u.refuse()
 		return
 	}
+	if _, bad := errors.AsType[*coding.Error](err); bad || errors.Is(err, errWithheld) {
+		err = nil // of the body itself
+	}
+	u.finishCoding()
 	u.blind, u.ready, u.end = true, len(u.buf), err
 }
 

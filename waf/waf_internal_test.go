@@ -15,12 +15,13 @@ import (
 	"go.uber.org/zap"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/coding"
 )
 
 // standard is the policy that configuration fills in when nothing is written.
 func standard() Policy {
 	return Policy{Mode: gate.Enforce, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
-		Inspect: 1 << 20, ResponseBody: "errors", ResponseLimit: 512 << 10}
+		Inspect: 1 << 20, Decode: coding.All, ResponseBody: "errors", ResponseLimit: 512 << 10}
 }
 
 // shared builds the engine that most tests use once; compiling the rules

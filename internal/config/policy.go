@@ -10,7 +10,7 @@ import (
 func newPolicy() waf.Policy {
 	return waf.Policy{
 		Mode: gate.Enforce, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
-		Inspect: mib, ResponseBody: "errors", ResponseLimit: 512 * kib,
+		Inspect: mib, Decode: waf.Codings, ResponseBody: "errors", ResponseLimit: 512 * kib,
 	}
 }
 
@@ -24,6 +24,7 @@ func (r *reader) policy(o *object) waf.Policy {
 	o.section("request_body", func(o *object) {
 		set(o, "inspect", &p.Inspect, size[int64](kib, gib))
 		set(o, "over", &p.OverHead, flag("reject", "head"))
+		setList(o, "decode", &p.Decode, choice(waf.Codings...))
 	})
 	o.section("response_body", func(o *object) {
 		set(o, "inspect", &p.ResponseBody, choice("off", "errors", "all"))

@@ -182,7 +182,7 @@ func (p *printer) policy(name string, w waf.Policy) {
 	p.line(2, "inbound_threshold: %d", w.InboundThreshold)
 	p.line(2, "outbound_threshold: %d", w.OutboundThreshold)
 	p.line(2, "on_error: %s", pick(w.PassOnError, "pass", "refuse"))
-	p.line(2, "request_body: {inspect: %s, over: %s}", writeSize(w.Inspect), pick(w.OverHead, "head", "reject"))
+	p.line(2, "request_body: {inspect: %s, over: %s, decode: %s}", writeSize(w.Inspect), pick(w.OverHead, "head", "reject"), texts(w.Decode, word))
 	p.line(2, "response_body: {inspect: %s, limit: %s}", text(w.ResponseBody), writeSize(w.ResponseLimit))
 	p.line(2, "rules_before: %s", texts(w.RulesBefore, same))
 	p.line(2, "rules_after: %s", texts(w.RulesAfter, same))
@@ -249,6 +249,8 @@ func (p *printer) rest(c *Config) {
 }
 
 func same(s string) string { return s }
+
+func word[T ~string](s T) string { return string(s) }
 
 // writePeers writes a list of those who connect.
 func writePeers(prefixes []netip.Prefix, unix bool) string {

@@ -103,5 +103,6 @@ SecAction "id:19005,phase:1,nolog,pass,t:none,\
     setvar:tx.total_arg_length=64000,\
     setvar:tx.max_num_args=255,\
     setvar:tx.max_file_size=64100,\
-    setvar:tx.combined_file_sizes=65535"
+    setvar:tx.combined_file_sizes=65535,\
+    setvar:'tx.restricted_headers_basic=/content-encoding/ /proxy/ /lock-token/ /content-range/ /if/ /x-http-method-override/ /x-http-method/ /x-method-override/ /x-middleware-subrequest/ /expect/'"
 `

@@ -49,14 +49,11 @@ const (
 	// RatioFloor is how many decoded bytes have no ratio to keep, so that a
 	// small body of one repeated line passes.
 	RatioFloor = 1 << 20
-	// MaxWindow is the largest window that any of the codings has: that of br.
-	// RFC 9659 sets that of zstd to half of it.
-	MaxWindow = 16 << 20
 )
 
-// decoderMemory is what a decoder takes beside its window: tables, and a
+// overheads is how many bytes a decoder takes beside its window: tables, and a
 // block or two.
-const decoderMemory = 512 << 10
+var overheads = map[Coding]int64{Gzip: 96 << 10, Deflate: 96 << 10, Brotli: 512 << 10, Zstd: 512 << 10}
 
 // An Error says why a body is not what its coding promises.
 type Error struct{ what string }
@@ -72,8 +69,9 @@ var (
 
 // Limits bound one decoding.
 type Limits struct {
-	// Window is the largest window in bytes that is accepted; 0: MaxWindow.
-	Window int64
+	// Most is how much memory in bytes a decoder may take at most, beyond what
+	// the coding itself bounds; 0: no such limit.
+	Most int64
 	// Memory is asked before a decoder takes so many bytes, and may refuse with
 	// an error, which Read returns. nil: it is always there.
 	Memory func(bytes int64) error
@@ -120,9 +118,6 @@ var inputs = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) 
 // NewReader returns a reader of the content of src. An error of src is returned
 // as it is, and a defect of the body as an *Error.
 func NewReader(c Coding, src io.Reader, limits Limits) *Reader {
-	if limits.Window == 0 {
-		limits.Window = MaxWindow
-	}
 	return &Reader{coding: c, src: src, limits: limits}
 }
 
@@ -180,11 +175,12 @@ func (r *Reader) begin() error {
 	if err != nil {
 		return err
 	}
-	if window > r.limits.Window {
-		return &Error{fmt.Sprintf("a window of %d bytes, more than %d", window, r.limits.Window)}
+	need := window + overheads[r.coding]
+	if most := r.limits.Most; most > 0 && need > most {
+		return &Error{fmt.Sprintf("a decoder needs %d bytes, more than %d", need, most)}
 	}
 	if r.limits.Memory != nil {
-		if err := r.limits.Memory(window + decoderMemory); err != nil {
+		if err := r.limits.Memory(need); err != nil {
 			r.failed = err
 			return err
 		}

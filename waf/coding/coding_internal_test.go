@@ -298,8 +298,8 @@ func TestMemory(t *testing.T) {
 		}
 		asked := int64(0)
 		r := NewReader(c, bytes.NewReader(coded), Limits{Memory: func(n int64) error { asked += n; return nil }})
-		if _, err := io.Copy(io.Discard, r); err != nil || asked != window+decoderMemory {
-			t.Errorf("%s: asked for %d bytes, %v, want %d", c, asked, err, window+decoderMemory)
+		if _, err := io.Copy(io.Discard, r); err != nil || asked != window+overheads[c] {
+			t.Errorf("%s: asked for %d bytes, %v, want %d", c, asked, err, window+overheads[c])
 		}
 		r.Close()
 		r = NewReader(c, bytes.NewReader(coded), Limits{Memory: func(int64) error { return spent }})
@@ -307,14 +307,14 @@ func TestMemory(t *testing.T) {
 			t.Errorf("%s: %v, want what the memory says", c, err)
 		}
 		r.Close()
-		r = NewReader(c, bytes.NewReader(coded), Limits{Window: window - 1})
-		if _, err := io.Copy(io.Discard, r); err == nil || !strings.HasPrefix(err.Error(), "a window of") {
-			t.Errorf("%s: %v, want the window refused", c, err)
+		r = NewReader(c, bytes.NewReader(coded), Limits{Most: window + overheads[c] - 1})
+		if _, err := io.Copy(io.Discard, r); err == nil || !strings.HasPrefix(err.Error(), "a decoder needs") {
+			t.Errorf("%s: %v, want it refused", c, err)
 		}
 		r.Close()
-		r = NewReader(c, bytes.NewReader(coded), Limits{Window: window})
+		r = NewReader(c, bytes.NewReader(coded), Limits{Most: window + overheads[c]})
 		if _, err := io.Copy(io.Discard, r); err != nil {
-			t.Errorf("%s, with a window that fits: %v", c, err)
+			t.Errorf("%s, with as much as it needs: %v", c, err)
 		}
 		r.Close()
 	}
@@ -333,8 +333,8 @@ func TestBrotliWindow(t *testing.T) {
 		r := NewReader(Brotli, &b, Limits{Memory: func(n int64) error { asked = n; return nil }})
 		got, err := io.ReadAll(r)
 		r.Close()
-		if err != nil || string(got) != samples["mixed"] || asked-decoderMemory != 1<<bits {
-			t.Errorf("%d bits: %d bytes, %v, window %d", bits, len(got), err, asked-decoderMemory)
+		if err != nil || string(got) != samples["mixed"] || asked-overheads[Brotli] != 1<<bits {
+			t.Errorf("%d bits: %d bytes, %v, window %d", bits, len(got), err, asked-overheads[Brotli])
 		}
 	}
 }

@@ -107,6 +107,9 @@ func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	if cut && errors.Is(err, errCut) {
 		err = nil
 	}
+	if !readStrays(view(t.undecoded), body, &to) && t.find(gate.WAFEncoding, t.strayText()) {
+		return true, nil
+	}
 	if to.full && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", maxArguments)) {
 		return true, nil
 	}

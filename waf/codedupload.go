@@ -25,11 +25,12 @@ type codedUpload struct {
 	fed     int    // how much of buf the decoder was given
 	gone    int64  // coded bytes that were passed on, and are not in buf any more
 	end     error  // what the body ended in
+	plain   plainParts
 }
 
 // decode makes the upload decode its body.
 func (u *upload) decode() {
-	c := &codedUpload{u: u}
+	c := &codedUpload{u: u, plain: plainParts{delimiter: u.form.delimiter[2:]}}
 	for len(u.buf) < smallUpload && c.end == nil {
 		c.end = c.receive()
 	}
@@ -45,7 +46,8 @@ func (c *codedUpload) receive() error {
 	if err := c.u.reserve(2 * uploadChunk); err != nil {
 		return err
 	}
-	_, err := c.u.receive()
+	chunk, err := c.u.receive()
+	c.plain.feed(chunk)
 	return err
 }
 

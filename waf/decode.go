@@ -148,6 +148,9 @@ func (r *turning) Read(p []byte) (int, error) {
 // ends here.
 func (t *Transaction) decodeBody(held []byte, more, reject bool) (content []byte, over, stop bool) {
 	limit := t.policy.Inspect
+	if readable(t.kind, held[0]) {
+		t.undecoded = held
+	}
 	content, over, err := t.decodeHeld(t.coding, held[:min(int64(len(held)), limit)], more, limit)
 	bad, stop := t.undecodable(err)
 	switch {
@@ -165,9 +168,8 @@ func (t *Transaction) decodeBody(held []byte, more, reject bool) (content []byte
 // undecodable takes the refusal of a body that its coding cannot be undone of,
 // if that is what err says. It reports whether the request ends here.
 func (t *Transaction) undecodable(err error) (undecodable, stop bool) {
-	bad, ok := errors.AsType[*coding.Error](err)
-	if !ok {
+	if _, ok := errors.AsType[*coding.Error](err); !ok {
 		return false, false
 	}
-	return true, t.find(gate.WAFEncoding, string(t.coding)+": "+bad.Error())
+	return true, t.find(gate.WAFEncoding, string(t.coding)+": "+err.Error())
 }

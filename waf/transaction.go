@@ -46,6 +46,7 @@ type Transaction struct {
 	cookies     int
 	kind        kind
 	coding      coding.Coding // of a body that is judged; empty: it has none
+	undecoded   []byte        // a held body in its coding, where somebody may read it as it is
 	judged      bool          // phase 2 has run
 	places      xmlPlaces     // of the values of an XML body; nil: it is none
 

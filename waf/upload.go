@@ -7,7 +7,6 @@ import (
 	"io"
 
 	"sallyport/internal/gate"
-	"sallyport/waf/coding"
 )
 
 const (
@@ -118,6 +117,14 @@ func (u *upload) stopped() error {
 	return u.refused
 }
 
+// plainHeld is how much is held of a form that stands in coded bytes.
+func (u *upload) plainHeld() int64 {
+	if u.coded == nil {
+		return 0
+	}
+	return u.coded.plain.held()
+}
+
 // drop forgets the first n bytes of buf, which were passed on.
 func (u *upload) drop(n int) {
 	u.buf = append(u.buf[:0], u.buf[n:]...)
@@ -164,7 +171,7 @@ func (u *upload) fetch() ([]byte, error) {
 
 // reserve takes memory for what is held, and more beside it.
 func (u *upload) reserve(more int64) error {
-	need := u.form.held() + int64(len(u.buf)) + more
+	need := u.form.held() + u.plainHeld() + int64(len(u.buf)) + more
 	if err := u.t.lease.take(u.ctx, need-u.taken); err != nil {
 		return err
 	}
@@ -222,7 +229,7 @@ func (u *upload) settle(chunk []byte, err error) {
 		u.refuse()
 		return
 	case u.sealed > 0:
-		if u.form.held() > u.sealed {
+		if u.form.held() > u.sealed || u.coded != nil && len(u.coded.plain.strays(u.form)) > 0 {
 			u.blind = true // goes on only where nothing is refused
 			t.find(gate.WAFBodyUnreadable, "the backend answered before the body was complete, and more parts followed")
 		}
@@ -272,8 +279,8 @@ func (u *upload) settleBroken(err error) {
 		u.refuse()
 		return
 	}
-	if _, bad := errors.AsType[*coding.Error](err); bad || errors.Is(err, errWithheld) {
-		err = nil // of the body itself
+	if err != io.EOF { //nolint:errorlint // never wrapped
+		err = nil // reading on tells
 	}
 	u.finishCoding()
 	u.blind, u.ready, u.end = true, len(u.buf), err
@@ -293,6 +300,10 @@ func (t *Transaction) judgeForm(parse error) {
 	}
 	to := sink{vars: t.tx.Variables()}
 	t.upload.form.tell(to.vars, &to)
+	if c := t.upload.coded; c != nil && !c.plain.tell(t.upload.form, &to) && t.find(gate.WAFEncoding, t.strayText()) {
+		t.judged = true
+		return
+	}
 	many := to.full || errors.Is(parse, errManyParts)
 	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", maxParts)) {
 		t.judged = true
@@ -314,6 +325,9 @@ func (t *Transaction) judgeEarly() {
 		u.sealed += int64(len(u.form.delimiter)) + 2 + maxEpilogue
 	}
 	t.judgeForm(nil)
+	if u.coded != nil {
+		u.coded.plain.runs = nil // they are judged
+	}
 	if !t.verdict.Passed() {
 		u.refused = &gate.VerdictError{Verdict: t.verdict}
 	}

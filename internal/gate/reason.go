@@ -446,7 +446,7 @@ var reasons = []ReasonInfo{
 	{WAFBodyUnreadable, ClassPolicy, 400, true, "the body is not what its Content-Type says", "",
 		"Bodies that the rules cannot read but the application can.",
 		"Fix the client, or the Content-Type."},
-	{WAFEncoding, ClassPolicy, 415, true, "a compressed body that the rules cannot read: its Content-Encoding is unknown, not in request_body.decode or one of several, it is not one complete member with nothing behind it, or it grows to more than 100 times its size", "RFC 9110 section 8.4",
+	{WAFEncoding, ClassPolicy, 415, true, "a compressed body that the rules cannot read: its Content-Encoding is unknown, not in request_body.decode or one of several, it is not one complete member with nothing behind it, it grows to more than 100 times its size, or it holds much text that is not in its content", "RFC 9110 section 8.4",
 		"Attacks that hide from the rules in compressed bodies, and small bodies that fill memory.",
 		"Look at detail; send one of the codings of request_body.decode, or no Content-Encoding. A backend that expects another one needs a route of its own, with a policy whose mode is off."},
 	{WAFMemory, ClassFailure, 503, true, "the memory for held bodies (waf.memory) is spent", "",

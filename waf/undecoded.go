@@ -1,0 +1,241 @@
+package waf
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+)
+
+// Many applications know nothing of Content-Encoding and take the coded bytes
+// for the body. Whoever makes those bytes can write into them: a file name in a
+// gzip header, a block of br that has no content, codes that happen to spell an
+// attack. So what can be read in them, and is not content, is judged too.
+
+const (
+	// strayRun is from how many characters in a row on coded bytes count as
+	// text. By chance, four such runs stand in a megabyte.
+	strayRun = 12
+	// maxStrays is how many runs of text coded bytes may hold that their content
+	// does not.
+	maxStrays = 64
+)
+
+// readable reports whether coded bytes that begin with c may be a body of the
+// kind to somebody who does not decode them.
+func readable(k kind, c byte) bool {
+	switch k {
+	case kindJSON:
+		return strings.IndexByte(" \t\r\n{[\"\xef", c) >= 0
+	case kindXML:
+		return strings.IndexByte(" \t\r\n<\xef", c) >= 0
+	default:
+		return true
+	}
+}
+
+// strays calls f with the runs of text in coded bytes that are not, in the same
+// order, in the content. It reports whether there are no more than maxStrays.
+func strays(coded, content string, f func(run string)) bool {
+	count := 0
+	for start := 0; start < len(coded); {
+		end := start
+		for end < len(coded) && textual(coded[end]) {
+			end++
+		}
+		run := coded[start:end]
+		if start = end + 1; len(run) < strayRun {
+			continue
+		}
+		// What compression left as it was stands in the content as well, and
+		// was judged there.
+		if at := strings.Index(content, run); at >= 0 {
+			content = content[at+len(run):]
+			continue
+		}
+		if count++; count > maxStrays {
+			return false
+		}
+		f(run)
+	}
+	return true
+}
+
+// textual reports whether c is what text in ASCII consists of.
+func textual(c byte) bool { return ' ' <= c && c <= '~' || c == '\t' || c == '\r' || c == '\n' }
+
+// strayText says that coded bytes hold more such text than is judged.
+func (t *Transaction) strayText() string {
+	return string(t.coding) + ": too much text in the coded bytes that is not in their content"
+}
+
+// readStrays hands what can be read in coded bytes to the engine. It reports
+// whether all of it was.
+func readStrays(coded, content string, to *sink) bool {
+	return strays(coded, content, func(run string) {
+		pairs(run, func(_ int, name, value string) bool {
+			to.add(own(name), value)
+			return !to.full
+		})
+	})
+}
+
+// Bounds of what is looked at of a form in coded bytes.
+const (
+	// plainNear is how far behind the head of a field any run of text counts;
+	// from there on it must be longer, since by chance there are many.
+	plainNear   = 64 << 10
+	plainFarRun = 2 * strayRun
+	// maxPlainRuns and maxPlainText bound what is kept.
+	maxPlainRuns = 256
+	maxPlainText = 256 << 10
+)
+
+// plainParts looks for parts of a form in coded bytes: for its boundary at the
+// beginning of a line, a head, and the text of the field behind it, in
+// whatever form a lenient application may take. Where compression gained
+// nothing, it leaves parts as they are, whole or in pieces.
+type plainParts struct {
+	delimiter []byte // two dashes, boundary
+	wait      []byte // what cannot be told yet
+	state     plainState
+	size      int64 // of the field so far
+	run       []byte
+	runs      []string
+	text      int
+	full      bool // there was more than can be kept
+}
+
+type plainState uint8
+
+const (
+	plainOutside plainState = iota // before any part, or in a file
+	plainHead
+	plainField
+)
+
+// feed reads the next coded bytes.
+func (p *plainParts) feed(b []byte) {
+	b = append(p.wait, b...)
+	for {
+		n, more := p.step(b)
+		if b = b[n:]; !more {
+			p.wait = append(p.wait[:0], b...)
+			return
+		}
+	}
+}
+
+// step reads the beginning of b, and tells how much, and whether to go on.
+func (p *plainParts) step(b []byte) (n int, more bool) {
+	if p.state == plainHead {
+		return p.head(b)
+	}
+	at := bytes.Index(b, p.delimiter)
+	if at < 0 {
+		at = max(0, len(b)-len(p.delimiter)+1)
+		p.data(b[:at])
+		return at, false
+	}
+	p.data(b[:at])
+	end := at + len(p.delimiter)
+	if end == len(b) {
+		return at, false
+	}
+	p.keep()
+	if p.state = plainOutside; b[end] == '\r' || b[end] == '\n' {
+		p.state = plainHead
+	}
+	return end, true
+}
+
+// head reads the head of a part.
+func (p *plainParts) head(b []byte) (n int, more bool) {
+	end, size := bytes.Index(b, []byte("\r\n\r\n")), 4
+	if lf := bytes.Index(b, []byte("\n\n")); lf >= 0 && (end < 0 || lf < end) {
+		end, size = lf, 2
+	}
+	switch {
+	case end < 0 && len(b) <= maxPartHead:
+		return 0, false
+	case end < 0 || end > maxPartHead: // to somebody it may be a field all the same
+		p.state, p.size = plainField, 0
+		return 0, true
+	}
+	head := b[:end]
+	for line := range bytes.SplitSeq(head, []byte("\n")) {
+		if _, value, ok := bytes.Cut(line, []byte(":")); ok && len(p.runs) < maxPlainRuns {
+			p.add(bytes.TrimSpace(value))
+		}
+	}
+	p.state, p.size = plainField, 0
+	if bytes.Contains(bytes.ToLower(head), []byte("filename")) {
+		p.state = plainOutside
+	}
+	return end + size, true
+}
+
+// data reads what stands in a part, of which only fields matter.
+func (p *plainParts) data(b []byte) {
+	if p.state != plainField {
+		return
+	}
+	for _, c := range b {
+		if p.size++; textual(c) && len(p.run) < maxPlainText {
+			p.run = append(p.run, c)
+		} else {
+			p.keep()
+		}
+	}
+}
+
+// keep ends a run of text.
+func (p *plainParts) keep() {
+	shortest := strayRun
+	if p.size > plainNear {
+		shortest = plainFarRun
+	}
+	if len(p.run) >= shortest {
+		p.add(p.run)
+	}
+	p.run = p.run[:0]
+}
+
+func (p *plainParts) add(run []byte) {
+	if p.text += len(run); len(p.runs) == maxPlainRuns || p.text > maxPlainText {
+		p.full = true
+		return
+	}
+	p.runs = append(p.runs, string(run))
+}
+
+// held is how much of it is held.
+func (p *plainParts) held() int64 { return int64(p.text + len(p.run) + len(p.wait)) }
+
+// tell hands the text to the engine that is not that of the form's own heads
+// and fields. It reports whether that was all of it.
+func (p *plainParts) tell(form *formReader, to *sink) bool {
+	p.keep()
+	for _, run := range p.strays(form) {
+		to.add(strings.Clone("="), run)
+	}
+	return !p.full
+}
+
+// strays is that text.
+func (p *plainParts) strays(form *formReader) []string {
+	if len(p.runs) == 0 {
+		return nil
+	}
+	var own strings.Builder
+	for i := range form.parts {
+		for _, h := range form.parts[i].headers {
+			own.WriteString(h + "\n")
+		}
+		if !form.parts[i].file() {
+			own.Write(form.parts[i].data)
+			own.WriteByte('\n')
+		}
+	}
+	content := own.String()
+	return slices.DeleteFunc(slices.Clone(p.runs), func(run string) bool { return strings.Contains(content, strings.TrimSpace(run)) })
+}

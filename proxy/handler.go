@@ -348,6 +348,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		h.settle(v)
 	}
 	rec := h.record(v, verdict)
+	rec.Response.Cut = cut && v.rw.status != 0
 	h.emit(v.req.ID, rec)
 	switch {
 	case cut:

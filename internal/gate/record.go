@@ -155,6 +155,9 @@ type RecordPool struct {
 type RecordResponse struct {
 	Status int   `json:"status"`
 	Bytes  int64 `json:"bytes"` // of body
+	// Cut says that the answer was begun and broken off. A refusal that came
+	// before has replaced the answer, and Status is that of the refusal.
+	Cut bool `json:"cut,omitempty"`
 }
 
 // RecordObserved is one thing that was found and let pass.

@@ -162,12 +162,13 @@ func (p *plainParts) head(b []byte) (n int, more bool) {
 		return 0, true
 	}
 	head := b[:end]
+	p.state, p.size = plainField, 0
 	for line := range bytes.SplitSeq(head, []byte("\n")) {
-		if _, value, ok := bytes.Cut(line, []byte(":")); ok && len(p.runs) < maxPlainRuns {
-			p.add(bytes.TrimSpace(value))
+		if _, value, ok := bytes.Cut(line, []byte(":")); ok {
+			p.data(bytes.TrimSpace(value))
+			p.keep()
 		}
 	}
-	p.state, p.size = plainField, 0
 	if bytes.Contains(bytes.ToLower(head), []byte("filename")) {
 		p.state = plainOutside
 	}
@@ -216,7 +217,7 @@ func (p *plainParts) held() int64 { return int64(p.text + len(p.run) + len(p.wai
 func (p *plainParts) tell(form *formReader, to *sink) bool {
 	p.keep()
 	for _, run := range p.strays(form) {
-		to.add(strings.Clone("="), run)
+		to.add(own(""), run)
 	}
 	return !p.full
 }
@@ -226,16 +227,16 @@ func (p *plainParts) strays(form *formReader) []string {
 	if len(p.runs) == 0 {
 		return nil
 	}
-	var own strings.Builder
+	var content strings.Builder
 	for i := range form.parts {
 		for _, h := range form.parts[i].headers {
-			own.WriteString(h + "\n")
+			content.WriteString(h + "\n")
 		}
 		if !form.parts[i].file() {
-			own.Write(form.parts[i].data)
-			own.WriteByte('\n')
+			content.Write(form.parts[i].data)
+			content.WriteByte('\n')
 		}
 	}
-	content := own.String()
-	return slices.DeleteFunc(slices.Clone(p.runs), func(run string) bool { return strings.Contains(content, strings.TrimSpace(run)) })
+	known := content.String()
+	return slices.DeleteFunc(slices.Clone(p.runs), func(run string) bool { return strings.Contains(known, strings.TrimSpace(run)) })
 }

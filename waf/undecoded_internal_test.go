@@ -83,6 +83,7 @@ func TestUndecodedForms(t *testing.T) {
 		{"harmless in a skipped block", "br", "multipart/form-data; boundary=b0undary", skipped(t, field("q", "fine")+last, inside(fine)), ""},
 		{"a stored form", "gzip", "multipart/form-data; boundary=b0undary", named(t, "x", upload, flate.NoCompression), ""},
 		{"a stored form with an attack", "gzip", "multipart/form-data; boundary=b0undary", named(t, "x", field("q", attack)+upload, flate.NoCompression), gate.WAFInboundScore},
+		{"a boundary by chance", "gzip", "multipart/form-data; boundary=b0undary", named(t, "x", file("f", "a.bin", "\x00--b0undary\r\x01\x02\x03: \x00\xff\x00\xfe\x0bbinary\x00"+noise(70<<10)+"\n\n"+noise(70<<10))+last, flate.NoCompression), ""},
 		{"one without a head that ends", "gzip", "multipart/form-data; boundary=b0undary", named(t, "--b0undary\r\nq: "+attack, upload, 6), gate.WAFInboundScore},
 	} {
 		o := run(e, post(tc.kind, "").as(tc.coding, tc.body))

@@ -209,6 +209,7 @@ func (u *upload) settle(chunk []byte, err error) {
 	switch {
 	case u.blind:
 	case stop:
+		t.inspected = "none"
 		u.refuse()
 		return
 	case bad: // only observed: what could be decoded is judged

@@ -9,8 +9,9 @@ import (
 )
 
 // largeWindow is from where on a decoder is left to the garbage collector, so
-// that idle ones do not pin windows.
-const largeWindow = 1 << 20
+// that idle ones do not pin their windows. What encoders choose by themselves is
+// smaller, and making such a window anew takes longer than most bodies.
+const largeWindow = 8 << 20
 
 // brotlis are unused decoders.
 var brotlis = sync.Pool{New: func() any { return brotli.NewReader(nil) }}

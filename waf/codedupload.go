@@ -23,6 +23,7 @@ type codedUpload struct {
 	u       *upload
 	content []byte // the chunk that was decoded
 	fed     int    // how much of buf the decoder was given
+	watched int    // how much of buf was looked at undecoded
 	gone    int64  // coded bytes that were passed on, and are not in buf any more
 	end     error  // what the body ended in
 	plain   plainParts
@@ -46,9 +47,14 @@ func (c *codedUpload) receive() error {
 	if err := c.u.reserve(2 * uploadChunk); err != nil {
 		return err
 	}
-	chunk, err := c.u.receive()
-	c.plain.feed(chunk)
+	_, err := c.u.receive()
 	return err
+}
+
+// watch looks at what came since the last time. The transaction is locked.
+func (c *codedUpload) watch() {
+	c.plain.feed(c.u.buf[c.watched:])
+	c.watched = len(c.u.buf)
 }
 
 // fetch decodes one more chunk.
@@ -85,6 +91,7 @@ func (c *codedUpload) ready() int { return int(c.Settled() - c.gone) }
 // dropped is told that the first n bytes of buf were dropped.
 func (c *codedUpload) dropped(n int) {
 	c.fed -= n
+	c.watched -= n
 	c.gone += int64(n)
 }
 

@@ -365,9 +365,12 @@ func TestDecodingTurns(t *testing.T) {
 // decoded, and lets the client have what the backend sent.
 func TestCodedResponses(t *testing.T) {
 	e := sharedEngine(t)
-	long := strings.Repeat("x", 600<<10)
+	long := strings.Repeat("x", 20<<10)
 	for _, c := range coding.All {
-		plain := encoded(t, c, leak)
+		plain, part := encoded(t, c, leak), "head"
+		if c == coding.Zstd { // its blocks are decoded whole
+			part = "none"
+		}
 		for _, tc := range []struct {
 			name, policy string
 			status       int
@@ -384,10 +387,10 @@ func TestCodedResponses(t *testing.T) {
 			{"no leak, and something behind it", "all", 200, encoded(t, c, "sorry") + "x", gate.Pass, "head"},
 			{"nothing that can be decoded", "all", 200, "\xff\xff\xff", gate.Pass, "none"},
 			{"nothing in it", "all", 200, encoded(t, c, ""), gate.Pass, "full"},
-			{"beyond the limit", "all", 200, encoded(t, c, long+leak), gate.Pass, "head"},
-			{"a leak before the limit", "all", 200, encoded(t, c, leak+long), gate.Refuse, "head"},
-			{"beyond the limit in its coding too", "all", 200, encoded(t, c, noise(600<<10)), gate.Pass, "head"},
-			{"a bomb", "all", 200, encoded(t, c, strings.Repeat("\x00", 8<<20)), gate.Pass, "head"},
+			{"beyond the limit", "short", 200, encoded(t, c, long+leak), gate.Pass, "head"},
+			{"a leak before the limit", "short", 200, encoded(t, c, leak+long), gate.Refuse, "head"},
+			{"beyond the limit in its coding too", "short", 200, encoded(t, c, noise(20<<10)), gate.Pass, part},
+			{"a bomb", "short", 200, encoded(t, c, strings.Repeat("\x00", 8<<20)), gate.Pass, "head"},
 		} {
 			what := tc.name + " in " + string(c)
 			_, tx, v := begin(e, get("/").under(tc.policy))

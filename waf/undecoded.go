@@ -215,16 +215,19 @@ func (p *plainParts) held() int64 { return int64(p.text + len(p.run) + len(p.wai
 // tell hands the text to the engine that is not that of the form's own heads
 // and fields. It reports whether that was all of it.
 func (p *plainParts) tell(form *formReader, to *sink) bool {
-	p.keep()
-	for _, run := range p.strays(form) {
+	for _, run := range p.strays(form, 0) {
 		to.add(own(""), run)
 	}
 	return !p.full
 }
 
-// strays is that text.
-func (p *plainParts) strays(form *formReader) []string {
-	if len(p.runs) == 0 {
+// strays is that text, but for the first runs.
+func (p *plainParts) strays(form *formReader, from int) []string {
+	runs := slices.Clone(p.runs[from:])
+	if len(p.run) >= strayRun { // whose end is not there yet
+		runs = append(runs, string(p.run))
+	}
+	if len(runs) == 0 {
 		return nil
 	}
 	var content strings.Builder
@@ -238,5 +241,5 @@ func (p *plainParts) strays(form *formReader) []string {
 		}
 	}
 	known := content.String()
-	return slices.DeleteFunc(slices.Clone(p.runs), func(run string) bool { return strings.Contains(known, strings.TrimSpace(run)) })
+	return slices.DeleteFunc(runs, func(run string) bool { return strings.Contains(known, strings.TrimSpace(run)) })
 }

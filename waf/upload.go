@@ -49,6 +49,7 @@ type upload struct {
 	refused error // ends the reading at once
 	reading bool  // the reader is waiting for more
 	sealed  int64 // bytes outside files that may still come once the answer came early; 0: it did not
+	told    int   // runs of text in coded bytes that were judged then
 }
 
 // multipart judges a multipart body, holding it as long as it holds no file
@@ -154,7 +155,6 @@ func (u *upload) abandon() {
 	u.coded.giveBack()
 	if !u.reading { // else the reader does it
 		u.coded.close()
-		u.coded = nil
 	}
 }
 
@@ -205,6 +205,9 @@ func (u *upload) settle(chunk []byte, err error) {
 	}
 	if !u.blind {
 		u.form.feed(chunk)
+		if u.coded != nil {
+			u.coded.watch()
+		}
 	}
 	switch {
 	case u.blind:
@@ -230,7 +233,7 @@ func (u *upload) settle(chunk []byte, err error) {
 		u.refuse()
 		return
 	case u.sealed > 0:
-		if u.form.held() > u.sealed || u.coded != nil && len(u.coded.plain.strays(u.form)) > 0 {
+		if u.form.held() > u.sealed || u.coded != nil && len(u.coded.plain.strays(u.form, u.told)) > 0 {
 			u.blind = true // goes on only where nothing is refused
 			t.find(gate.WAFBodyUnreadable, "the backend answered before the body was complete, and more parts followed")
 		}
@@ -327,7 +330,7 @@ func (t *Transaction) judgeEarly() {
 	}
 	t.judgeForm(nil)
 	if u.coded != nil {
-		u.coded.plain.runs = nil // they are judged
+		u.told = len(u.coded.plain.runs)
 	}
 	if !t.verdict.Passed() {
 		u.refused = &gate.VerdictError{Verdict: t.verdict}

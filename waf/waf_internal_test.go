@@ -31,13 +31,15 @@ var shared = sync.OnceValues(func() (*Engine, error) {
 	observe.Mode = gate.Watch
 	all.ResponseBody = "all"
 	head.OverHead, head.Inspect = true, 4<<10
+	short := all
+	short.ResponseLimit = 16 << 10
 	small := standard()
 	small.Inspect = 4 << 10
 	watchSmall := small
 	watchSmall.Mode = gate.Watch
 	tolerant.PassOnError = true
 	return New(Config{Memory: 64 << 20, Policies: map[string]Policy{
-		"default": standard(), "observe": observe, "all": all, "head": head, "small": small, "observe-small": watchSmall,
+		"default": standard(), "observe": observe, "all": all, "short": short, "head": head, "small": small, "observe-small": watchSmall,
 		"tolerant": tolerant, "off": {Mode: gate.Off},
 	}}, zap.NewNop())
 })

@@ -223,3 +223,44 @@ func TestCodedUploadEnds(t *testing.T) {
 		given(t, e)
 	}
 }
+
+// A stalling reader has its bytes, and then waits.
+type stalling struct {
+	rest    io.Reader
+	stalled chan struct{} // closed when it waits
+	end     chan struct{} // closed to let it end
+}
+
+// Read implements io.Reader.
+func (s *stalling) Read(p []byte) (int, error) {
+	if n, err := s.rest.Read(p); err == nil {
+		return n, nil
+	}
+	close(s.stalled)
+	<-s.end
+	return 0, io.ErrUnexpectedEOF
+}
+
+// TestCodedUploadStalls gives the memory back when a transaction ends while its
+// reader waits for the client.
+func TestCodedUploadStalls(t *testing.T) {
+	e := sharedEngine(t)
+	for _, c := range coding.All {
+		whole := multi(file("f", "a.bin", noise(1<<20))+last).in(t, c)
+		src := &stalling{rest: strings.NewReader(whole.body[:len(whole.body)/2]), stalled: make(chan struct{}), end: make(chan struct{})}
+		req, tx, v := begin(e, call{method: "POST", target: "/", fields: whole.fields, source: src})
+		if !v.Passed() {
+			t.Fatalf("%s: %v", c, v)
+		}
+		var reader sync.WaitGroup
+		reader.Go(func() { io.Copy(io.Discard, req.HTTP.Body) })
+		<-src.stalled
+		if e.decoders.held.Load() == 0 {
+			t.Errorf("%s: no decoder is at work", c)
+		}
+		tx.Close()
+		given(t, e)
+		close(src.end)
+		reader.Wait()
+	}
+}

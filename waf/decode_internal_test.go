@@ -348,6 +348,12 @@ func TestDecodingTurns(t *testing.T) {
 		} else {
 			tx.Close()
 		}
+		// Nor is a bomb decoded to see that it is one.
+		if _, tx, v := begin(e, post(formType, "a="+strings.Repeat("x", 2<<20)).in(t, coding.Gzip)); v.Reason != gate.WAFBusy {
+			t.Errorf("no turn for a bomb: %v, want %s", v, gate.WAFBusy)
+		} else {
+			tx.Close()
+		}
 		e.turns.free.Release(all)
 		if _, tx, v := begin(e, grown); !v.Passed() {
 			t.Errorf("a turn: %v", v)

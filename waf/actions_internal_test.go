@@ -207,7 +207,7 @@ func TestUnreadableBodies(t *testing.T) {
 		{"json, leading zero", "application/json", `[01]`, `[0,1e9,-0.5E+3]`},
 		{"json, control", "application/json", "[\"a\nb\"]", `["a\nb"]`},
 		{"json, bad escape", "application/json", `["\x41"]`, `["\u0041\ud83d\ude00"]`},
-		{"json, too deep", "application/json", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1), strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)},
+		{"json, too deep", "application/json", strings.Repeat("[", defaultJSONDepth+1) + strings.Repeat("]", defaultJSONDepth+1), strings.Repeat("[", defaultJSONDepth) + strings.Repeat("]", defaultJSONDepth)},
 		{"json, not UTF-8", "application/json", "[\"\xc0\xbca\"]", `["é<a"]`},
 		{"json, NaN", "application/json", `[NaN]`, `[null,true,false]`},
 		{"json, grows", "application/json", deep(200), deep(3)},

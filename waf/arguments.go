@@ -9,10 +9,6 @@ import (
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 )
 
-// maxArguments is how many arguments the engine looks at, counted apart for
-// the query and for the body. It bounds cookies too.
-const maxArguments = 1000
-
 // The engine remembers a transformed value under the address of the value's
 // name and its place among the values found, and the place changes with the
 // random order of Go's maps. Two values whose names share one string are
@@ -40,16 +36,22 @@ func put(s collection.Single, value string) {
 	}
 }
 
-// A sink takes the arguments of one body.
+// A sink takes the arguments of one body, within the bounds of a policy.
 type sink struct {
-	vars  plugintypes.TransactionVariables
-	count int
-	full  bool // there were more than maxArguments
+	vars      plugintypes.TransactionVariables
+	arguments int // how many it takes
+	jsonDepth int
+	count     int
+	full      bool // there were more than that
+}
+
+func newSink(vars plugintypes.TransactionVariables, p *Policy) *sink {
+	return &sink{vars: vars, arguments: p.Arguments, jsonDepth: p.JSONDepth}
 }
 
 // add hands one argument to the engine. Its name must be a string of its own.
 func (s *sink) add(name, value string) {
-	if s.count >= maxArguments {
+	if s.count >= s.arguments {
 		s.full = true
 		return
 	}
@@ -130,7 +132,7 @@ func readForm(body string, to *sink) {
 // takes is judged as one value.
 func readRaw(body string, to *sink) {
 	pairs(body, func(offset int, name, value string) bool {
-		if to.count == maxArguments-1 {
+		if to.count == to.arguments-1 {
 			to.add(own(""), body[offset:])
 			return false
 		}

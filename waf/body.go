@@ -70,12 +70,12 @@ func (t *Transaction) tooLarge() bool {
 // here for another reason.
 func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	vars := t.tx.Variables()
-	to := sink{vars: vars}
+	to := newSink(vars, &t.policy.Policy)
 	switch t.kind {
 	case kindForm:
-		readForm(body, &to)
+		readForm(body, to)
 	case kindJSON:
-		err = readJSON(body, &to)
+		err = readJSON(body, to)
 		if err == nil && !cut && !utf8.ValidString(body) {
 			// Whoever reads it replaces, drops or decodes leniently what is not
 			// UTF-8 (RFC 8259 section 8.1), and each gets another text.
@@ -85,16 +85,16 @@ func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 		vars.TX().Set("json_request_body", []string{body})
 	case kindXML:
 		t.places = xmlPlaces{}
-		err = readXML(body, vars, t.places)
+		err = readXML(body, to, t.places)
 	default:
 		// The Core Rule Set forces the form reader on such bodies.
 		put(vars.RequestBodyProcessor(), "URLENCODED")
-		readRaw(body, &to)
+		readRaw(body, to)
 	}
 	if cut && errors.Is(err, errCut) {
 		err = nil
 	}
-	if to.full && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", maxArguments)) {
+	if to.full && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", to.arguments)) {
 		return true, nil
 	}
 	if errors.Is(err, errDuplicate) {

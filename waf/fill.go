@@ -42,7 +42,7 @@ func (t *Transaction) fill() {
 		// the string of the name, so this field is added past it.
 		vars.RequestHeaders().Add(own(name), value)
 		cookies(value, func(name, value string) {
-			if t.cookies++; t.cookies <= maxArguments {
+			if t.cookies++; t.cookies <= t.policy.Arguments {
 				vars.RequestCookies().Add(own(name), value)
 			}
 		})

@@ -159,11 +159,11 @@ func TestTooManyArguments(t *testing.T) {
 		name         string
 		exact, above call
 	}{
-		{"query", get("/?" + list(maxArguments)), get("/?" + list(maxArguments+1))},
-		{"form", post(formType, list(maxArguments)), post(formType, list(maxArguments+1))},
-		{"json", post("application/json", array(maxArguments)), post("application/json", array(maxArguments+1))},
-		{"cookies", get("/", "Cookie", strings.ReplaceAll(list(maxArguments), "&", ";")), get("/", "Cookie", strings.ReplaceAll(list(maxArguments+1), "&", ";"))},
-		{"multipart", multi(strings.Repeat(field("a", "1"), maxArguments) + last), multi(strings.Repeat(field("a", "1"), maxArguments+1) + last)},
+		{"query", get("/?" + list(defaultArguments)), get("/?" + list(defaultArguments+1))},
+		{"form", post(formType, list(defaultArguments)), post(formType, list(defaultArguments+1))},
+		{"json", post("application/json", array(defaultArguments)), post("application/json", array(defaultArguments+1))},
+		{"cookies", get("/", "Cookie", strings.ReplaceAll(list(defaultArguments), "&", ";")), get("/", "Cookie", strings.ReplaceAll(list(defaultArguments+1), "&", ";"))},
+		{"multipart", multi(strings.Repeat(field("a", "1"), defaultArguments) + last), multi(strings.Repeat(field("a", "1"), defaultArguments+1) + last)},
 	} {
 		run(miniature(t, gate.Enforce, hiding), tc.exact).expect(t, tc.name, gate.Pass, "")
 		run(e, tc.above).expect(t, tc.name, gate.Refuse, gate.WAFTooManyArguments)
@@ -172,6 +172,25 @@ func TestTooManyArguments(t *testing.T) {
 	m := miniature(t, gate.Enforce, hiding)
 	run(m, post("text/plain", strings.Repeat("a&", 5000))).expect(t, "text", gate.Pass, "")
 	run(m, post("text/plain", strings.Repeat("a&", 5000)+"evil")).expect(t, "text", gate.Refuse, gate.WAFRule)
+}
+
+// TestBounds holds a request to the bounds of its policy, not to the defaults.
+func TestBounds(t *testing.T) {
+	e := engineWith(t, func(p *Policy) { p.Arguments, p.JSONDepth = 3, 2 })
+	for name, c := range map[string]struct {
+		exact, above call
+		reason       gate.Reason
+	}{
+		"query":      {get("/?a=1&b=2&c=3"), get("/?a=1&b=2&c=3&d=4"), gate.WAFTooManyArguments},
+		"cookies":    {get("/", "Cookie", "a=1; b=2; c=3"), get("/", "Cookie", "a=1; b=2; c=3; d=4"), gate.WAFTooManyArguments},
+		"form":       {post(formType, "a=1&b=2&c=3"), post(formType, "a=1&b=2&c=3&d=4"), gate.WAFTooManyArguments},
+		"json":       {post("application/json", "[1,2,3]"), post("application/json", "[1,2,3,4]"), gate.WAFTooManyArguments},
+		"json depth": {post("application/json", `{"a":[1]}`), post("application/json", `{"a":[[1]]}`), gate.WAFBodyUnreadable},
+		"multipart":  {multi(strings.Repeat(field("a", "1"), 3) + last), multi(strings.Repeat(field("a", "1"), 4) + last), gate.WAFTooManyArguments},
+	} {
+		run(e, c.exact).expect(t, name, gate.Pass, "")
+		run(e, c.above).expect(t, name, gate.Refuse, c.reason)
+	}
 }
 
 // TestMatchedVarIsFresh lets a rule see what its own chain matched, and not

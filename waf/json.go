@@ -8,9 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is how deep a JSON body may nest.
-const maxDepth = 64
-
 // The paths of all values together may be this much larger than the body, and
 // are never held to less than the floor. Each value carries its whole path, so
 // a small body with long nested names would otherwise grow by the depth.
@@ -119,7 +116,7 @@ func (j *jsonReader) spend(value int) error {
 // length hands on the length of an array. Lengths do not count as arguments
 // but are bounded alike.
 func (j *jsonReader) length(n int) error {
-	if j.arrays++; j.arrays > maxArguments {
+	if j.arrays++; j.arrays > j.to.arguments {
 		j.to.full = true
 		return nil
 	}
@@ -164,8 +161,8 @@ func (j *jsonReader) value(depth int) error {
 }
 
 func (j *jsonReader) object(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
+	if depth > j.to.jsonDepth {
+		return fmt.Errorf("nested deeper than %d", j.to.jsonDepth)
 	}
 	j.i++
 	if c, err := j.next(); err != nil {
@@ -220,8 +217,8 @@ func (j *jsonReader) object(depth int) error {
 }
 
 func (j *jsonReader) array(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
+	if depth > j.to.jsonDepth {
+		return fmt.Errorf("nested deeper than %d", j.to.jsonDepth)
 	}
 	j.i++
 	if c, err := j.next(); err != nil {

@@ -13,15 +13,13 @@ import (
 const (
 	// maxPartHead is how large the header fields of one part may be.
 	maxPartHead = 16 << 10
-	// maxParts is how many parts a body may have.
-	maxParts = maxArguments
 	// fileSample is how much of a file is kept for rules to look at.
 	fileSample = 512
 	// maxEpilogue is how many bytes of line ends may follow the last boundary.
 	maxEpilogue = 4
 )
 
-// errManyParts says that a body has more than maxParts parts.
+// errManyParts says that a body has more parts than arguments are judged.
 var errManyParts = errors.New("too many parts")
 
 // A formReader takes a multipart/form-data body (RFC 7578, RFC 2046 section
@@ -39,6 +37,7 @@ type formReader struct {
 	ending    lineBreak // what stands for the CRLF of the delimiter
 	line      []byte    // what is being collected: two bytes after a boundary, or a part's head
 	parts     []formPart
+	most      int   // parts that are read
 	content   int64 // bytes of files
 	total     int64 // bytes in all
 	epilogue  int
@@ -67,13 +66,13 @@ const (
 	breakNone // right after the head of the part
 )
 
-// newFormReader takes the boundary from the Content-Type.
-func newFormReader(contentType string) (*formReader, error) {
+// newFormReader takes the boundary from the Content-Type. It reads most parts.
+func newFormReader(contentType string, most int) (*formReader, error) {
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
 		return nil, err
 	}
-	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2}, nil
+	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2, most: most}, nil
 }
 
 // boundaryOf reads the one boundary parameter of a Content-Type.
@@ -199,7 +198,7 @@ func (f *formReader) after(b []byte) int {
 	}
 	switch string(f.line) {
 	case "\r\n":
-		if len(f.parts) == maxParts {
+		if len(f.parts) == f.most {
 			f.lose(errManyParts)
 			break
 		}

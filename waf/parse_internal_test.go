@@ -50,8 +50,8 @@ func TestReadJSON(t *testing.T) {
 		`{"":1}`:                                {"json.=1"},
 	} {
 		tx := variables(t)
-		to := sink{vars: tx.Variables()}
-		if err := readJSON(body, &to); err != nil {
+		to := newSink(tx.Variables(), &bounds)
+		if err := readJSON(body, to); err != nil {
 			t.Errorf("readJSON(%s): %v", body, err)
 		}
 		if got := arguments(tx); !reflect.DeepEqual(got, want) {
@@ -68,8 +68,8 @@ func FuzzJSON(f *testing.F) {
 	}
 	tx := variables(f)
 	f.Fuzz(func(t *testing.T, body string) {
-		to := sink{vars: tx.Variables()}
-		err := readJSON(body, &to)
+		to := newSink(tx.Variables(), &bounds)
+		err := readJSON(body, to)
 		for _, m := range tx.Variables().ArgsPost().FindAll() {
 			tx.Variables().ArgsPost().Remove(m.Key())
 		}
@@ -95,7 +95,7 @@ func TestPairs(t *testing.T) {
 		"%61=1&%3d=%26&x=%00": {"==&", "a=1", "x=\x00"},
 	} {
 		tx := variables(t)
-		readForm(form, &sink{vars: tx.Variables()})
+		readForm(form, newSink(tx.Variables(), &bounds))
 		if got := arguments(tx); !reflect.DeepEqual(got, want) {
 			t.Errorf("readForm(%q) = %q, want %q", form, got, want)
 		}
@@ -182,7 +182,7 @@ func TestFormReader(t *testing.T) {
 		{"an endless header", "--b" + crlf + "X: " + strings.Repeat("a", maxPartHead), "bytes of part headers", "", "", ""},
 	} {
 		for _, cut := range []int{len(tc.body), 1, 3, 7} {
-			f, err := newFormReader("multipart/form-data; boundary=b")
+			f, err := newFormReader("multipart/form-data; boundary=b", defaultArguments)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -212,7 +212,7 @@ func TestFormReader(t *testing.T) {
 		"multipart/form-data; version=boundary=c; boundary=b": false, "multipart/form-data; x-boundary=c; boundary=b": false,
 		"multipart/form-data; version=1; boundary=----boundary": true,
 	} {
-		if _, err := newFormReader(contentType); (err == nil) != valid {
+		if _, err := newFormReader(contentType, defaultArguments); (err == nil) != valid {
 			t.Errorf("newFormReader(%q): %v, want valid: %v", contentType, err, valid)
 		}
 	}
@@ -244,7 +244,7 @@ func TestFormFiles(t *testing.T) {
 		body := func(content string) string {
 			return "--b0undary\r\nContent-Disposition: form-data; " + tc.params + "\r\n\r\n" + content + "\r\n" + last
 		}
-		f, err := newFormReader("multipart/form-data; boundary=b0undary")
+		f, err := newFormReader("multipart/form-data; boundary=b0undary", defaultArguments)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,11 +266,11 @@ func FuzzFormReader(f *testing.F) {
 	f.Add("--b\r\nContent-Disposition: form-data; name=a; filename=f\r\n\r\n--b\r\nContent-Disposition: form-data; name=c\r\n\r\nv\r\n--b--", 4)
 	f.Add("--b\r\nContent-Disposition: form-data; name=a\r\n\r\nv\n--\r--\n--c\r\n-\r\n--b--", 2)
 	f.Fuzz(func(t *testing.T, body string, cut int) {
-		whole, _ := newFormReader("multipart/form-data; boundary=b")
+		whole, _ := newFormReader("multipart/form-data; boundary=b", defaultArguments)
 		whole.feed([]byte(body))
 		err := whole.finish()
 		if cut > 0 {
-			parts, _ := newFormReader("multipart/form-data; boundary=b")
+			parts, _ := newFormReader("multipart/form-data; boundary=b", defaultArguments)
 			for i := 0; i < len(body); i += cut {
 				parts.feed([]byte(body[i:min(i+cut, len(body))]))
 			}
@@ -310,7 +310,7 @@ func FuzzFormReader(f *testing.F) {
 func TestReadXML(t *testing.T) {
 	body := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]><a b="c"><![CDATA[<d>]]>e&amp;<!-- no --></a>`
 	tx := variables(t)
-	if err := readXML(body, tx.Variables(), xmlPlaces{}); err != nil {
+	if err := readXML(body, newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{`<!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]>`, "<d>e&"}
@@ -328,7 +328,7 @@ func TestReadXML(t *testing.T) {
 		"<a><br>b<p>c</a>": {"b", "c"}, // read on, as a lenient application does
 	} {
 		tx := variables(t)
-		if err := readXML(body, tx.Variables(), xmlPlaces{}); err != nil {
+		if err := readXML(body, newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
 		if got := tx.Variables().RequestXML().Get("/*"); !slices.Equal(got, want) {
@@ -336,16 +336,16 @@ func TestReadXML(t *testing.T) {
 		}
 	}
 	for depth, readable := range map[int]bool{maxXMLDepth: true, maxXMLDepth + 1: false} {
-		if err := readXML(strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth), variables(t).Variables(), xmlPlaces{}); (err == nil) != readable {
+		if err := readXML(strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth), newSink(variables(t).Variables(), &bounds), xmlPlaces{}); (err == nil) != readable {
 			t.Errorf("nested %d deep: %v, want it read: %v", depth, err, readable)
 		}
 	}
 	tx = variables(t)
-	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", tx.Variables(), xmlPlaces{}); err != nil {
+	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := tx.Variables().RequestXML().Get("/*"); len(got) != maxArguments || !strings.Contains(got[maxArguments-1], "evil") {
-		t.Errorf("%d values, the last of %d bytes, want %d and the rest in the last", len(got), len(got[len(got)-1]), maxArguments)
+	if got := tx.Variables().RequestXML().Get("/*"); len(got) != defaultArguments || !strings.Contains(got[defaultArguments-1], "evil") {
+		t.Errorf("%d values, the last of %d bytes, want %d and the rest in the last", len(got), len(got[len(got)-1]), defaultArguments)
 	}
 	for _, small := range []int{1, 2, 5} {
 		in := &latin1{r: strings.NewReader("a\xe9\xffz")}

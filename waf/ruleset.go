@@ -110,7 +110,7 @@ func render(name string, p Policy) (source, error) {
 	}
 	var b bytes.Buffer
 	if err := tmpl.Execute(&b, map[string]any{
-		"Engine": engine, "Arguments": maxArguments, "Paranoia": p.Paranoia,
+		"Engine": engine, "Arguments": p.Arguments, "Paranoia": p.Paranoia,
 		"InboundThreshold": p.InboundThreshold, "OutboundThreshold": p.OutboundThreshold,
 		"Methods": strings.Join(methods, " "), "ContentTypes": strings.TrimSpace(types),
 	}); err != nil {

@@ -81,8 +81,8 @@ func (t *Transaction) Request() gate.Verdict {
 
 func (t *Transaction) request() {
 	t.fill()
-	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > maxArguments {
-		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", maxArguments)) {
+	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > t.policy.Arguments {
+		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", t.policy.Arguments)) {
 			return
 		}
 	}

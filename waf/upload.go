@@ -49,7 +49,7 @@ type upload struct {
 // multipart judges a multipart body, holding it as long as it holds no file
 // that is too large for that.
 func (t *Transaction) multipart() {
-	form, err := newFormReader(t.contentType)
+	form, err := newFormReader(t.contentType, t.policy.Arguments)
 	if err != nil {
 		t.judge(err)
 		return
@@ -191,10 +191,10 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
-	to := sink{vars: t.tx.Variables()}
-	t.upload.form.tell(to.vars, &to)
+	to := newSink(t.tx.Variables(), &t.policy.Policy)
+	t.upload.form.tell(to.vars, to)
 	many := to.full || errors.Is(parse, errManyParts)
-	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", maxParts)) {
+	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", to.arguments)) {
 		t.judged = true
 		return
 	}

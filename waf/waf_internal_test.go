@@ -17,10 +17,13 @@ import (
 	"sallyport/internal/gate"
 )
 
+// bounds are those of a policy that sets none.
+var bounds = Policy{}.bounded()
+
 // standard is the policy that configuration fills in when nothing is written.
 func standard() Policy {
 	return Policy{Mode: gate.Enforce, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
-		Inspect: 1 << 20, ResponseBody: "errors", ResponseLimit: 512 << 10}
+		Inspect: 1 << 20, ResponseBody: "errors", ResponseLimit: 512 << 10}.bounded()
 }
 
 // shared builds the engine that most tests use once; compiling the rules

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 )
 
 // maxXMLDepth is how deep an XML body may nest, as in most XML libraries.
@@ -22,20 +21,20 @@ const maxXMLDepth = 256
 // elements without an end, such as the <param> and <link> of HTML. Nothing is
 // resolved or fetched.
 //
-// Texts and attributes beyond maxArguments each are joined to one value, so
+// Texts and attributes beyond the bound of arguments each are joined to one value, so
 // that the cost of the rules is bounded and nothing stays unseen.
 //
 // Where a value stands is remembered in places, for the record: an element
 // named password says what nothing else would.
-func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlaces) error {
+func readXML(body string, to *sink, places xmlPlaces) error {
 	d := xml.NewDecoder(strings.NewReader(body))
 	// The lenient mode sees more: it goes on where a strict reader stops, and
 	// so judges what a lenient application would read.
 	d.Strict = false
 	d.Entity = xml.HTMLEntity
 	d.CharsetReader = charset
-	attributes := xmlValues{to: vars.RequestXML(), name: "//@*"}
-	texts := xmlValues{to: vars.RequestXML(), name: "/*"}
+	attributes := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "//@*"}
+	texts := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "/*"}
 	var text strings.Builder
 	var open []string // elements
 	flush := func() {
@@ -93,11 +92,14 @@ type xmlPlaces map[string]string
 // transformed it, or that stands at several places.
 const unplaced = "?"
 
+// maxPlaces is how many values have their place remembered.
+const maxPlaces = 2000
+
 // add remembers the innermost elements around a value, and its attribute.
 func (p xmlPlaces) add(value string, open []string, attribute string) {
 	before, known := p[value]
-	if !known && len(p) == 2*maxArguments {
-		return // more than that are joined anyway
+	if !known && len(p) == maxPlaces {
+		return // the record can do without
 	}
 	place := ""
 	for _, name := range open[max(0, len(open)-4):] {
@@ -126,12 +128,13 @@ func (p xmlPlaces) of(value string) string {
 type xmlValues struct {
 	to    collection.Map
 	name  string
+	most  int // values, the last of which holds the rest
 	count int
 	rest  strings.Builder
 }
 
 func (v *xmlValues) add(value string) {
-	if v.count++; v.count < maxArguments {
+	if v.count++; v.count < v.most {
 		v.to.Add(own(v.name), value)
 		return
 	}

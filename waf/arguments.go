@@ -42,7 +42,8 @@ type sink struct {
 	arguments int // how many it takes
 	jsonDepth int
 	count     int
-	full      bool // there were more than that
+	full      bool   // there were more than that
+	charset   string // that the form says it is in, if the rules cannot read it
 }
 
 func newSink(vars plugintypes.TransactionVariables, p *Policy) *sink {
@@ -56,6 +57,9 @@ func (s *sink) add(name, value string) {
 		return
 	}
 	s.count++
+	if len(name) == len(charsetField) && strings.EqualFold(name, charsetField) && !readableCharset(value) {
+		s.charset = value
+	}
 	s.vars.ArgsPost().Add(name, value)
 }
 
@@ -116,14 +120,18 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// readForm takes an application/x-www-form-urlencoded body apart.
-func readForm(body string, to *sink) {
-	pairs(body, func(_ int, name, value string) bool {
+// readForm takes an application/x-www-form-urlencoded body apart. Clients that
+// send JSON and forget to say so send one pair, which is the whole text: it is
+// a value then and no name, for which line ends are an attack.
+func readForm(body string, to *sink, json bool) {
+	pairs(body, func(offset int, name, value string) bool {
+		if json && offset == 0 {
+			name, value = "", upToNext(body)
+		}
 		to.add(own(name), value)
 		return !to.full
 	})
-	put(to.vars.RequestBody(), body)
-	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+	putBody(to.vars, body)
 }
 
 // readRaw takes a body of unknown type apart as if it were a form, as the
@@ -136,9 +144,24 @@ func readRaw(body string, to *sink) {
 			to.add(own(""), body[offset:])
 			return false
 		}
+		if strings.ContainsAny(name, "\r\n") {
+			// Lines of a text, where a name would not be one.
+			name, value = "", upToNext(body[offset:])
+		}
 		to.add(own(name), value)
 		return true
 	})
-	put(to.vars.RequestBody(), body)
-	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+	putBody(to.vars, body)
+}
+
+// upToNext returns the decoded text up to the next ampersand.
+func upToNext(s string) string {
+	pair, _, _ := strings.Cut(s, "&")
+	return unescape(pair)
+}
+
+// putBody shows the body as it is.
+func putBody(vars plugintypes.TransactionVariables, body string) {
+	put(vars.RequestBody(), body)
+	put(vars.RequestBodyLength(), strconv.Itoa(len(body)))
 }

@@ -47,6 +47,11 @@ func (t *Transaction) fill() {
 			}
 		})
 	}
+	for _, charset := range vars.ArgsGet().Get(charsetField) {
+		if !readableCharset(charset) {
+			t.queryCharset = charset
+		}
+	}
 	t.kind, t.contentType = kindNone, ""
 	types := 0
 	values(head.Fields, "Content-Type", func(value string) {

@@ -60,7 +60,7 @@ func typeKind(contentType string) (kind, string) {
 		return kindForm, "URLENCODED"
 	case strings.HasPrefix(e, "multipart/form-data"):
 		return kindMultipart, "MULTIPART"
-	case sub == "json" || strings.HasSuffix(sub, "+json"):
+	case sub == "json" || strings.HasSuffix(sub, "+json") || manyTexts(e):
 		return kindJSON, "JSON"
 	case sub == "xml" || strings.HasSuffix(sub, "+xml"):
 		return kindXML, "XML"
@@ -74,6 +74,15 @@ func typeKind(contentType string) (kind, string) {
 	}
 	return kindRaw, ""
 }
+
+// manyTexts reports whether a body of the type is a sequence of JSON texts.
+func manyTexts(contentType string) bool {
+	_, sub, _ := strings.Cut(essence(contentType), "/")
+	return textSequences[strings.TrimPrefix(sub, "x-")] || strings.HasSuffix(sub, "+json-seq")
+}
+
+// textSequences are the names of such types, without application/ and x-.
+var textSequences = map[string]bool{"ndjson": true, "jsonlines": true, "jsonl": true, "json-seq": true, "json-stream": true}
 
 // encoded reports whether a Content-Encoding names a coding, that is anything
 // but identity (RFC 9110 section 8.4).

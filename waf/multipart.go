@@ -181,6 +181,9 @@ func (f *formReader) start(b []byte) int {
 		f.matched = 0
 	}
 	if b[0] != f.delimiter[f.matched] {
+		if looks := shapeOf(string(b[:min(len(b), 1024)])); f.total == 0 && looks != shapeOther && looks != shapeMultipart {
+			f.lose(disagrees("a multipart form", looks))
+		}
 		f.lose(errors.New("something before the first boundary"))
 		return len(b)
 	}
@@ -310,10 +313,7 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		for _, h := range p.headers {
 			vars.MultipartPartHeaders().Add(own(p.name), h)
 		}
-		names := []string{p.name}
-		if p.rawName != p.name {
-			names = append(names, p.rawName)
-		}
+		names := append([]string{p.name}, p.otherNames...)
 		for _, name := range names {
 			vars.MultipartName().Add(own(name), name)
 		}
@@ -329,15 +329,17 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		}
 		combined += p.size
 		if !p.file() {
-			for _, name := range names {
-				to.add(own(name), view(p.data))
+			if !f.json(p, to) {
+				for _, name := range names {
+					to.add(own(name), view(p.data))
+				}
 			}
-			if p.filename == "" && p.other == "" {
+			if p.filename == "" && len(p.otherFilenames) == 0 {
 				continue
 			}
 		}
-		for n, filename := range [...]string{p.filename, p.other} {
-			if filename == "" || n == 1 && filename == p.filename {
+		for _, filename := range append([]string{p.filename}, p.otherFilenames...) {
+			if filename == "" {
 				continue
 			}
 			vars.MultipartFilename().Add(own(p.name), filename)
@@ -350,4 +352,14 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		vars.FilesTmpContent().Add(own(p.name), view(p.data))
 	}
 	put(vars.FilesCombinedSize(), strconv.FormatInt(combined, 10))
+}
+
+// json hands on a field that is said to be JSON, and reports whether it is.
+func (f *formReader) json(p *formPart, to *sink) bool {
+	if kind, _ := typeKind(p.contentType); kind != kindJSON {
+		return false
+	}
+	err := readNamedJSON(view(p.data), p.name, to)
+	f.flaw(err)
+	return err == nil
 }

@@ -40,12 +40,13 @@ type Transaction struct {
 	closed bool
 	result gate.Inspection
 
-	contentType string // of the first Content-Type field
-	typeClash   bool   // another Content-Type field says something else
-	cookies     int
-	kind        kind
-	judged      bool      // phase 2 has run
-	places      xmlPlaces // of the values of an XML body; nil: it is none
+	contentType  string // of the first Content-Type field
+	typeClash    bool   // another Content-Type field says something else
+	queryCharset string // that the query says it is in, if the rules cannot read it
+	cookies      int
+	kind         kind
+	judged       bool      // phase 2 has run
+	places       xmlPlaces // of the values of an XML body; nil: it is none
 
 	verdict gate.Verdict // the first that was not a plain pass
 	seen    int          // matched rules that watch has looked at
@@ -92,6 +93,9 @@ func (t *Transaction) request() {
 	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
 		return
 	}
+	if t.queryCharset != "" && t.unreadable(gate.WAFCharset, fmt.Sprintf("%s %.40q in the query", charsetField, t.queryCharset)) {
+		return
+	}
 	if !t.settleKind() {
 		return
 	}
@@ -125,6 +129,9 @@ func (t *Transaction) settleKind() bool {
 	if t.kind == kindOpaque {
 		return true
 	}
+	if what := typeCharset(t.contentType); what != "" && t.unreadable(gate.WAFCharset, what) {
+		return false
+	}
 	if t.typeClash {
 		return !t.find(gate.WAFBodyUnreadable, "Content-Type fields that disagree")
 	}
@@ -154,11 +161,22 @@ func (t *Transaction) judge(parse error) {
 	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
 		return
 	}
-	v := gate.Refusal(gate.WAFBodyUnreadable, t.mode(), parse.Error())
+	reason := gate.WAFBodyUnreadable
+	if f, ok := errors.AsType[*finding](parse); ok {
+		reason = f.reason
+	}
+	t.unreadable(reason, parse.Error())
+}
+
+// unreadable takes the refusal of a body that the rules cannot read as the
+// application does. By policy it passes, recorded. It reports whether the
+// request ends here.
+func (t *Transaction) unreadable(r gate.Reason, detail string) bool {
+	v := gate.Refusal(r, t.mode(), detail)
 	if t.policy.PassOnError {
 		v.Action = gate.Observe
 	}
-	t.take(v)
+	return t.take(v)
 }
 
 // phase runs one phase and takes its verdict. It reports whether the request

@@ -198,6 +198,19 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
+	if parse == nil {
+		parse = t.upload.form.defect // of the JSON in it
+	}
+	if errors.Is(parse, errDuplicate) {
+		if t.find(gate.WAFDuplicateName, parse.Error()) {
+			t.judged = true
+			return
+		}
+		parse = nil
+	}
+	if to.charset != "" {
+		parse = inCharset(charsetField + " " + to.charset)
+	}
 	t.judge(parse)
 }
 

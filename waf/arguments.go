@@ -36,33 +36,6 @@ func put(s collection.Single, value string) {
 	}
 }
 
-// A sink takes the arguments of one body, within the bounds of a policy.
-type sink struct {
-	vars      plugintypes.TransactionVariables
-	arguments int // how many it takes
-	jsonDepth int
-	count     int
-	full      bool   // there were more than that
-	charset   string // that the form says it is in, if the rules cannot read it
-}
-
-func newSink(vars plugintypes.TransactionVariables, p *Policy) *sink {
-	return &sink{vars: vars, arguments: p.Arguments, jsonDepth: p.JSONDepth}
-}
-
-// add hands one argument to the engine. Its name must be a string of its own.
-func (s *sink) add(name, value string) {
-	if s.count >= s.arguments {
-		s.full = true
-		return
-	}
-	s.count++
-	if len(name) == len(charsetField) && strings.EqualFold(name, charsetField) && !readableCharset(value) {
-		s.charset = value
-	}
-	s.vars.ArgsPost().Add(name, value)
-}
-
 // pairs cuts the form in s at each & and hands the decoded names and values
 // to f, with the offset of the pair, until f returns false. Empty pairs are
 // left out. It decodes leniently, as the engine does for queries: what is not

@@ -2,6 +2,7 @@ package waf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,13 +76,13 @@ func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	err = t.read(body, cut, to, also)
 	if wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/")) {
 		err = inCharset("UTF-16 or UTF-32")
-	} else if to.charset != "" {
-		err = inCharset(charsetField + " " + to.charset)
+	} else if flaw := cmp.Or(to.flaw, also.flaw); flaw != nil {
+		err = flaw
 	}
 	if cut && errors.Is(err, errCut) {
 		err = nil
 	}
-	if (to.full || also.full) && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", to.arguments)) {
+	if t.exceeds(to, "arguments in the body") || t.exceeds(also, "arguments in the body") {
 		return true, nil
 	}
 	if errors.Is(err, errDuplicate) {
@@ -122,6 +123,17 @@ func (t *Transaction) read(body string, cut bool, to, also *sink) error {
 		if shapeOf(body) != shapeXML && err == nil {
 			return t.contradicted(body, shapeXML, errors.New("xml without an element"), also)
 		}
+		return err
+	case kindGraphQL:
+		putBody(vars, body)
+		err := to.document(body)
+		if err == nil {
+			return nil
+		}
+		if whole, _ := readJSONLoosely(body, to); whole && shapeOf(body) == shapeJSON {
+			return disagrees("GraphQL", shapeJSON)
+		}
+		readRaw(body, also)
 		return err
 	default:
 		// The Core Rule Set forces the form reader on such bodies.

@@ -47,9 +47,11 @@ func (t *Transaction) fill() {
 			}
 		})
 	}
-	for _, charset := range vars.ArgsGet().Get(charsetField) {
-		if !readableCharset(charset) {
-			t.queryCharset = charset
+	t.query = newSink(vars, &t.policy.Policy)
+	t.query.args = vars.ArgsGet()
+	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
+		for _, value := range vars.ArgsGet().Get(name) {
+			t.query.inspect(name, value)
 		}
 	}
 	t.kind, t.contentType = kindNone, ""

@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,8 +114,8 @@ func newJSONReader(body, path string, to *sink) *jsonReader {
 
 // document reads one JSON text, up to its end.
 func (j *jsonReader) document() error {
-	root := len(j.path)
-	defer func() { j.path = j.path[:root] }()
+	j.root = len(j.path)
+	defer func() { j.path = j.path[:j.root] }()
 	j.space()
 	scalar := j.i < len(j.s) && j.s[j.i] != '{' && j.s[j.i] != '['
 	if scalar {
@@ -126,7 +127,7 @@ func (j *jsonReader) document() error {
 	if j.to.full || !scalar {
 		return nil
 	}
-	j.path = j.path[:root]
+	j.path = j.path[:j.root]
 	return j.length(1)
 }
 
@@ -141,6 +142,7 @@ type jsonReader struct {
 	quote     byte // what ends a string
 	duplicate error
 	loose     bool // strings hold whatever some reader lets pass
+	root      int  // bytes of the path that name the whole text
 	lone      bool // the string holds a lone surrogate
 }
 
@@ -192,6 +194,16 @@ func (j *jsonReader) spend(value int) error {
 	return nil
 }
 
+// queryKey ends the path of what may be a GraphQL document.
+var queryKey = []byte(".query")
+
+// top reports whether the path is that of a key of the outermost object, or of
+// one of the objects in the outermost array: requests in a batch.
+func (j *jsonReader) top() bool {
+	between := string(j.path[j.root : len(j.path)-len(queryKey)])
+	return strings.Trim(between, ".0123456789") == "" && strings.Count(between, ".") < 2
+}
+
 // length hands on the length of an array. Lengths do not count as arguments
 // but are bounded alike.
 func (j *jsonReader) length(n int) error {
@@ -203,7 +215,7 @@ func (j *jsonReader) length(n int) error {
 	if err := j.spend(len(value)); err != nil {
 		return err
 	}
-	j.to.vars.ArgsPost().Add(string(j.path), value)
+	j.to.args.Add(string(j.path), value)
 	return nil
 }
 
@@ -233,6 +245,9 @@ func (j *jsonReader) value(depth int) error {
 			if err := j.add(strings.ReplaceAll(text, "\uFFFD", "")); err != nil {
 				return err
 			}
+		}
+		if bytes.HasSuffix(j.path, queryKey) && j.top() {
+			j.to.document(text) //nolint:errcheck // then it is just a text
 		}
 		return errors.Join(j.add(text), err)
 	}

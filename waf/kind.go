@@ -15,6 +15,7 @@ const (
 	kindRaw                   // unknown: held, and judged as text
 	kindForm                  // application/x-www-form-urlencoded
 	kindJSON                  // application/json, +json
+	kindGraphQL               // application/graphql
 	kindXML                   // application/xml, text/xml, +xml
 	kindMultipart             // multipart/form-data: fields and names held, files stream
 )
@@ -62,6 +63,8 @@ func typeKind(contentType string) (kind, string) {
 		return kindMultipart, "MULTIPART"
 	case sub == "json" || strings.HasSuffix(sub, "+json") || manyTexts(e):
 		return kindJSON, "JSON"
+	case e == "application/graphql":
+		return kindGraphQL, ""
 	case sub == "xml" || strings.HasSuffix(sub, "+xml"):
 		return kindXML, "XML"
 	case opaque[top+"/"] || opaque[e]:

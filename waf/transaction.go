@@ -40,13 +40,13 @@ type Transaction struct {
 	closed bool
 	result gate.Inspection
 
-	contentType  string // of the first Content-Type field
-	typeClash    bool   // another Content-Type field says something else
-	queryCharset string // that the query says it is in, if the rules cannot read it
-	cookies      int
-	kind         kind
-	judged       bool      // phase 2 has run
-	places       xmlPlaces // of the values of an XML body; nil: it is none
+	contentType string // of the first Content-Type field
+	typeClash   bool   // another Content-Type field says something else
+	query       *sink  // what the query holds beyond its parameters
+	cookies     int
+	kind        kind
+	judged      bool      // phase 2 has run
+	places      xmlPlaces // of the values of an XML body; nil: it is none
 
 	verdict gate.Verdict // the first that was not a plain pass
 	seen    int          // matched rules that watch has looked at
@@ -93,7 +93,7 @@ func (t *Transaction) request() {
 	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
 		return
 	}
-	if t.queryCharset != "" && t.unreadable(gate.WAFCharset, fmt.Sprintf("%s %.40q in the query", charsetField, t.queryCharset)) {
+	if t.exceeds(t.query, "arguments in the query") || t.query.flaw != nil && t.unreadable(reasonOf(t.query.flaw), t.query.flaw.Error()) {
 		return
 	}
 	if !t.settleKind() {
@@ -161,11 +161,15 @@ func (t *Transaction) judge(parse error) {
 	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
 		return
 	}
-	reason := gate.WAFBodyUnreadable
+	t.unreadable(reasonOf(parse), parse.Error())
+}
+
+// reasonOf is the reason to refuse what could not be read.
+func reasonOf(parse error) gate.Reason {
 	if f, ok := errors.AsType[*finding](parse); ok {
-		reason = f.reason
+		return f.reason
 	}
-	t.unreadable(reason, parse.Error())
+	return gate.WAFBodyUnreadable
 }
 
 // unreadable takes the refusal of a body that the rules cannot read as the

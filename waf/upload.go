@@ -3,7 +3,6 @@ package waf
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"sallyport/internal/gate"
@@ -193,8 +192,8 @@ func (t *Transaction) judgeForm(parse error) {
 	}
 	to := newSink(t.tx.Variables(), &t.policy.Policy)
 	t.upload.form.tell(to.vars, to)
-	many := to.full || errors.Is(parse, errManyParts)
-	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", to.arguments)) {
+	to.full = to.full || errors.Is(parse, errManyParts)
+	if t.exceeds(to, "parts") {
 		t.judged = true
 		return
 	}
@@ -208,8 +207,8 @@ func (t *Transaction) judgeForm(parse error) {
 		}
 		parse = nil
 	}
-	if to.charset != "" {
-		parse = inCharset(charsetField + " " + to.charset)
+	if to.flaw != nil {
+		parse = to.flaw
 	}
 	t.judge(parse)
 }

@@ -97,6 +97,7 @@ const (
 	WAFBodyUnreadable      Reason = "waf.body_unreadable"
 	WAFBodyType            Reason = "waf.body_type"
 	WAFCharset             Reason = "waf.charset"
+	WAFGraphQLLimit        Reason = "waf.graphql_limit"
 	WAFEncoding            Reason = "waf.encoding"
 	WAFMemory              Reason = "waf.memory"
 	WAFBusy                Reason = "waf.busy"
@@ -454,6 +455,9 @@ var reasons = []ReasonInfo{
 	{WAFCharset, ClassPolicy, 415, true, "text in a charset in which the rules would not see what the application sees", "RFC 9110 section 8.3.2",
 		"In UTF-7, UTF-16 or EBCDIC an attack has no byte that a rule looks for.",
 		"Send UTF-8. Charsets of one byte that hold ASCII, such as ISO-8859-1 and windows-1252, are read too."},
+	{WAFGraphQLLimit, ClassPolicy, 403, false, "a GraphQL request that nests deeper, or has more aliases or operations, than the policy allows", "",
+		"A small request that keeps a server busy for minutes, or that tries a thousand passwords at once.",
+		"Ask for less at a time, or raise request_body.graphql of the policy."},
 	{WAFEncoding, ClassPolicy, 415, true, "an encoded body that the rules cannot read", "RFC 9110 section 8.4",
 		"Compressed bodies hide attacks from the rules.",
 		"Send the body without Content-Encoding."},

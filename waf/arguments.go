@@ -58,6 +58,25 @@ func pairs(s string, f func(offset int, name, value string) bool) {
 	}
 }
 
+// semicolons hands on what those applications find that end a parameter at a
+// semicolon too, as HTML 4.01 appendix B.2.2 recommends. Browsers encode one
+// that belongs to a value. The name and value around it are shown by pairs.
+func semicolons(s string, to *sink) {
+	if !strings.Contains(s, ";") {
+		return
+	}
+	for pair := range strings.SplitSeq(s, "&") {
+		if !strings.Contains(pair, ";") {
+			continue
+		}
+		for piece := range strings.SplitSeq(pair, ";") {
+			if name, value, assigned := strings.Cut(piece, "="); assigned {
+				to.add(own(unescape(name)), unescape(value))
+			}
+		}
+	}
+}
+
 // unescape decodes %XX and +. It returns a part of s when there is nothing to
 // decode.
 func unescape(s string) string {
@@ -104,6 +123,9 @@ func readForm(body string, to *sink, json bool) {
 		to.add(own(name), value)
 		return !to.full
 	})
+	if !json {
+		semicolons(body, to)
+	}
 	putBody(to.vars, body)
 }
 

@@ -41,14 +41,13 @@ func (t *Transaction) fill() {
 		// The engine's own reader of cookies lets cookies of one name share
 		// the string of the name, so this field is added past it.
 		vars.RequestHeaders().Add(own(name), value)
-		cookies(value, func(name, value string) {
-			if t.cookies++; t.cookies <= t.policy.Arguments {
-				vars.RequestCookies().Add(own(name), value)
-			}
-		})
+		t.cookies += cookies(value, t.policy.Arguments-t.cookies, func(name, value string) { vars.RequestCookies().Add(own(name), value) })
 	}
 	t.query = newSink(vars, &t.policy.Policy)
 	t.query.args = vars.ArgsGet()
+	if _, query, ok := strings.Cut(head.Target, "?"); ok {
+		semicolons(query, t.query)
+	}
 	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
 		for _, value := range vars.ArgsGet().Get(name) {
 			t.query.inspect(name, value)
@@ -74,30 +73,4 @@ func (t *Transaction) fill() {
 // a declared length is empty turns out when it is read.
 func hasBody(req *gate.Request) bool {
 	return req.Head.Length != 0 && !req.Head.Upgrade && req.HTTP != nil && !noBody(req.HTTP.Body)
-}
-
-// cookies cuts the value of a Cookie field into its cookies. It is as lenient
-// as the most lenient of the applications behind: whatever stands between two
-// semicolons is a cookie, controls and spaces around names and values are
-// dropped, and a cookie may lack its name (RFC 6265 section 5.4).
-func cookies(value string, f func(name, value string)) {
-	for pair := range strings.SplitSeq(value, ";") {
-		name, value, _ := strings.Cut(pair, "=")
-		name, value = trimControls(name), trimControls(value)
-		if name != "" || value != "" {
-			f(name, value)
-		}
-	}
-}
-
-// trimControls cuts ASCII controls and spaces off both ends.
-func trimControls(s string) string {
-	outside := func(c byte) bool { return c <= ' ' || c == 0x7F }
-	for s != "" && outside(s[0]) {
-		s = s[1:]
-	}
-	for s != "" && outside(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
 }

@@ -98,7 +98,9 @@ func TestPairs(t *testing.T) {
 		"a=1&a=2&a[]=3":       {"a=1", "a=2", "a[]=3"},
 		"&&a&=b&c=&":          {"=b", "a=", "c="},
 		"a+b=%41%zz%4&c=1%":   {"a b=A%zz%4", "c=1%"},
-		"a=b=c;d=e":           {"a=b=c;d=e"},
+		"a=b=c;d=e":           {"a=b=c", "a=b=c;d=e", "d=e"},
+		"a=1;2&b=3;":          {"a=1", "a=1;2", "b=3", "b=3;"},
+		"a=%3Bb=c&;":          {";=", "a=;b=c"},
 		"%61=1&%3d=%26&x=%00": {"==&", "a=1", "x=\x00"},
 	} {
 		tx := variables(t)
@@ -127,16 +129,28 @@ func FuzzUnescape(f *testing.F) {
 // TestCookies holds the reader of cookies to what applications make of them.
 func TestCookies(t *testing.T) {
 	for value, want := range map[string][]string{
-		"a=1; b=2":       {"a=1", "b=2"},
-		" a = 1 ;;b":     {"a=1", "b="},
-		"a=1=2; =x; = ;": {"a=1=2", "=x"},
-		"a\v=\tx\x7f":    {"a=x"},
-		`a="1;2"`:        {`a="1`, `2"=`},
+		"a=1; b=2":               {"a=1", "b=2"},
+		" a = 1 ;;b":             {"a=1", "b="},
+		"a=1=2; =x; = ;":         {"a=1=2", "=x"},
+		"a\v=\tx\x7f":            {"a=x"},
+		`a="1;2"`:                {`a="1`, `2"=`, `a="1;2"`, `a=1;2`},
+		`a="1\073\"2"; b="c\"`:   {`a="1\073\"2"`, `a=1;"2`, `b="c\"`, `b=c\`},
+		"a=%41; %62=c":           {"a=%41", "a=A", "%62=c", "b=c"},
+		"a=b+%2b":                {"a=b+%2b", "a=b +", "a=b++"},
+		"a=b+c":                  {"a=b+c", "a=b c"},
+		"a=%zz":                  {"a=%zz"},
+		"$Version=1; a=b, c = d": {"$Version=1", "a=b, c = d", "a=b", "c=d"},
+		"a=b c=d":                {"a=b c=d", "a=b", "c=d"},
+		`a={"b":1,"c":2}`:        {`a={"b":1,"c":2}`, `a={"b":1`},
 	} {
 		var got []string
-		cookies(value, func(name, value string) { got = append(got, name+"="+value) })
+		count := cookies(value, 100, func(name, value string) { got = append(got, name+"="+value) })
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("cookies(%q) = %q, want %q", value, got, want)
+		}
+		some := 0
+		if again := cookies(value, 1, func(string, string) { some++ }); again != count || count > 1 && some >= len(got) {
+			t.Errorf("cookies(%q), one of them: %d of %d handed on, %d counted, want %d", value, some, len(got), again, count)
 		}
 	}
 }

@@ -58,14 +58,19 @@ func pairs(s string, f func(offset int, name, value string) bool) {
 	}
 }
 
-// semicolons hands on what those applications find that end a parameter at a
-// semicolon too, as HTML 4.01 appendix B.2.2 recommends. Browsers encode one
-// that belongs to a value. The name and value around it are shown by pairs.
-func semicolons(s string, to *sink) {
-	if !strings.Contains(s, ";") {
+// otherPairs hands on what some applications find in a query or form beside
+// what pairs finds: those that end a parameter at a semicolon too, as HTML 4.01
+// appendix B.2.2 recommends (browsers encode one that belongs to a value), and
+// those that end a name at a bracket before an equals sign (Node's qs).
+func otherPairs(s string, to *sink) {
+	if !strings.Contains(s, ";") && !strings.Contains(s, "]=") && !strings.Contains(s, "%5") {
 		return
 	}
 	for pair := range strings.SplitSeq(s, "&") {
+		if bracketed := brackets.Replace(pair); strings.IndexByte(bracketed, '=') < strings.Index(bracketed, "]=") {
+			at := strings.Index(bracketed, "]=")
+			to.add(own(unescape(bracketed[:at+1])), unescape(bracketed[at+2:]))
+		}
 		if !strings.Contains(pair, ";") {
 			continue
 		}
@@ -76,6 +81,9 @@ func semicolons(s string, to *sink) {
 		}
 	}
 }
+
+// brackets decodes brackets and nothing else.
+var brackets = strings.NewReplacer("%5B", "[", "%5b", "[", "%5D", "]", "%5d", "]")
 
 // unescape decodes %XX and +. It returns a part of s when there is nothing to
 // decode.
@@ -118,13 +126,16 @@ func hexValue(c byte) int {
 func readForm(body string, to *sink, json bool) {
 	pairs(body, func(offset int, name, value string) bool {
 		if json && offset == 0 {
+			if value != "" {
+				to.add(own(""), value)
+			}
 			name, value = "", upToNext(body)
 		}
 		to.add(own(name), value)
 		return !to.full
 	})
 	if !json {
-		semicolons(body, to)
+		otherPairs(body, to)
 	}
 	putBody(to.vars, body)
 }

@@ -1,6 +1,9 @@
 package waf
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Applications take the Cookie field apart in ways of their own (RFC 6265
 // section 5.4 leaves it to them), and so do the rules: they are shown what any
@@ -14,25 +17,28 @@ import "strings"
 // on no more than most of them.
 func cookies(field string, most int, f func(name, value string)) int {
 	count, odd := 0, false
-	add := func(name, value string) {
+	add := func(name, value, raw string) {
 		if count++; count <= most {
-			cookieForms(name, value, f)
+			cookieForms(name, value, raw, f)
 		}
 	}
-	newCookies(field, func(name, value string) {
+	newCookies(field, func(name, value, raw string) {
 		odd = odd || strings.ContainsAny(name, separators) || strings.ContainsAny(value, separators)
-		add(name, value)
+		add(name, value, raw)
 	})
 	if !odd {
 		return count // every reader finds the same
 	}
 	seen := map[[2]string]bool{}
-	newCookies(field, func(name, value string) { seen[[2]string{name, value}] = true })
-	oldCookies(field, func(name, value string) {
-		if !seen[[2]string{name, value}] {
-			add(name, value)
-		}
-	})
+	newCookies(field, func(name, value, _ string) { seen[[2]string{name, value}] = true })
+	for _, stop := range [...]string{";,", "; \t", ";, \t"} {
+		oldCookies(field, stop, func(name, value string) {
+			if key := [2]string{name, value}; !seen[key] {
+				seen[key] = true
+				add(name, value, value)
+			}
+		})
+	}
 	return count
 }
 
@@ -41,31 +47,56 @@ func cookies(field string, most int, f func(name, value string)) int {
 const separators = ", \t\""
 
 // newCookies calls f with what stands between two semicolons, controls and
-// spaces around names and values dropped. A cookie may lack its name.
-func newCookies(s string, f func(name, value string)) {
+// spaces around names and values dropped, and with the value as it stands, which
+// some take. A cookie may lack its name.
+func newCookies(s string, f func(name, value, raw string)) {
 	for pair := range strings.SplitSeq(s, ";") {
-		name, value, _ := strings.Cut(pair, "=")
-		name, value = trimControls(name), trimControls(value)
+		name, raw, _ := strings.Cut(pair, "=")
+		name, value := trimControls(name), trimControls(raw)
 		if name != "" || value != "" {
-			f(name, value)
+			f(name, value, raw)
 		}
 	}
 }
 
-// cookieForms calls f with a cookie as it is and as others decode it.
-func cookieForms(name, value string, f func(name, value string)) {
-	f(name, value)
-	formName, formValue := unescape(name), unescape(value)
-	if formName != name || formValue != value {
-		f(formName, formValue)
-	}
-	if strings.Contains(value, "+") || strings.Contains(name, "+") {
-		if n, v := percentDecoded(name), percentDecoded(value); n != name || v != value {
-			f(n, v)
+// cookieForms calls f with a cookie as it is and as others decode it. raw is the
+// value with the white space around it.
+func cookieForms(name, value, raw string, f func(name, value string)) {
+	var few [8][2]string
+	forms := few[:0]
+	add := func(name, value string) {
+		if form := [2]string{name, value}; !slices.Contains(forms, form) {
+			forms = append(forms, form)
+			f(name, value)
 		}
 	}
-	if len(value) >= 2 && value[0] == '"' && value[len(value)-1] == '"' {
-		f(name, unquotedCookie(value[1:len(value)-1]))
+	decoded := func(value string) {
+		add(name, value)
+		add(unescape(name), unescape(value))
+		if strings.Contains(value, "+") || strings.Contains(name, "+") {
+			add(percentDecoded(name), percentDecoded(value))
+		}
+	}
+	quoted := func(value string) {
+		if decoded(value); len(value) > 1 && value[0] == '"' {
+			inner := value[1 : len(value)-1] // whatever its last byte is
+			decoded(inner)
+			add(name, unquotedCookie(inner))
+		}
+	}
+	if quoted(value); value != "" {
+		decoded(raw)
+	}
+	// To Python, equals signs that nothing else ends a name at belong to it.
+	if _, after, more := strings.Cut(value, "="); more && (name == "" || value[0] == '=') {
+		quoted(strings.TrimLeft(after, "= \t"))
+	}
+	if later := lateQuote(value); later != "" {
+		quoted(later[:closingQuote(later)])
+	}
+	// To those who take the field for ISO 8859-1, this byte is white space.
+	if v := trim(value, func(c byte) bool { return c <= ' ' || c == 0xA0 }); len(v) < len(value) {
+		quoted(v)
 	}
 }
 
@@ -93,8 +124,8 @@ func unquotedCookie(s string) string {
 }
 
 // oldCookies calls f with the cookies of a field as older specifications have
-// them: ended by a semicolon, a comma or white space, unless in quotes.
-func oldCookies(s string, f func(name, value string)) {
+// them: ended by one of the bytes in stop, unless in quotes.
+func oldCookies(s, stop string, f func(name, value string)) {
 	word := func(stop string) string {
 		end := strings.IndexAny(s, stop)
 		if end < 0 {
@@ -105,26 +136,37 @@ func oldCookies(s string, f func(name, value string)) {
 		return found
 	}
 	for {
-		s = strings.TrimLeft(s, ";, \t")
+		s = strings.TrimLeft(s, stop)
 		if s == "" {
 			return
 		}
-		name := word("=;, \t")
+		name := word("=" + stop)
 		rest, assigned := strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
 		if !assigned {
 			continue
 		}
 		s = strings.TrimLeft(rest, " \t")
+		if later := lateQuote(s); later != "" && !strings.ContainsAny(strings.TrimRight(s[:len(s)-len(later)], "= \t"), stop) {
+			f(trimControls(name), later[:closingQuote(later)])
+		}
 		value := ""
 		if end := closingQuote(s); end > 0 {
 			value, s = s[:end], s[end:]
 		} else {
-			value = word(";, \t")
+			value = word(stop)
 		}
-		if name != "" {
-			f(trimControls(name), trimControls(value))
-		}
+		f(trimControls(name), trimControls(value))
 	}
+}
+
+// lateQuote returns what begins with the first quote of a value that is not its
+// first byte, if an equals sign stands before it and another quote ends it.
+func lateQuote(s string) string {
+	at := strings.IndexByte(s, '"')
+	if at <= 0 || !strings.HasSuffix(strings.TrimRight(s[:at], " \t"), "=") || closingQuote(s[at:]) == 0 {
+		return ""
+	}
+	return s[at:]
 }
 
 // closingQuote returns where a quoted string ends that s begins with, behind
@@ -146,7 +188,11 @@ func closingQuote(s string) int {
 
 // trimControls cuts ASCII controls and spaces off both ends.
 func trimControls(s string) string {
-	outside := func(c byte) bool { return c <= ' ' || c == 0x7F }
+	return trim(s, func(c byte) bool { return c <= ' ' || c == 0x7F })
+}
+
+// trim cuts bytes off both ends.
+func trim(s string, outside func(c byte) bool) string {
 	for s != "" && outside(s[0]) {
 		s = s[1:]
 	}

@@ -46,7 +46,7 @@ func (t *Transaction) fill() {
 	t.query = newSink(vars, &t.policy.Policy)
 	t.query.args = vars.ArgsGet()
 	if _, query, ok := strings.Cut(head.Target, "?"); ok {
-		semicolons(query, t.query)
+		otherPairs(query, t.query)
 	}
 	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
 		for _, value := range vars.ArgsGet().Get(name) {

@@ -88,11 +88,11 @@ func readJSONLoosely(body string, to *sink) (whole bool, err error) {
 		if errors.Is(err, errBound) {
 			return false, err
 		}
-		if err != nil {
+		if whole = err == nil; !whole {
 			break
 		}
 	}
-	whole = j.i == len(j.s)
+	whole = whole && j.i == len(j.s)
 	for !to.full {
 		start := strings.IndexAny(j.s[j.i:], "\"'")
 		if start < 0 {

@@ -151,7 +151,8 @@ func (p *formPart) disposition(value string) error {
 	// A backslash is an escape to some applications and a part of the name to
 	// others, such as those that know old Windows browsers: both get judged.
 	if raw := p.filename; strings.Contains(raw, `\`) && star == "" {
-		p.filename, p.otherFilenames = unescapeQuoted(raw), append(p.otherFilenames, raw)
+		quote, _, _ := strings.Cut(raw, `"`) // the end to those who know no escapes
+		p.filename, p.otherFilenames = unescapeQuoted(raw), append(p.otherFilenames, raw, quote)
 	}
 	if raw := p.name; strings.Contains(raw, `\`) {
 		p.name, p.otherNames = unescapeQuoted(raw), append(p.otherNames, raw)

@@ -40,7 +40,7 @@ func shapeOf(body string) shape {
 	switch {
 	case start == "":
 		return shapeOther
-	case start[0] == '{' || start[0] == '[':
+	case start[0] == '{' || start[0] == '[' || start[0] == '"':
 		return shapeJSON
 	case start[0] == '<':
 		return shapeXML

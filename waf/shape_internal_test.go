@@ -27,6 +27,7 @@ func TestBodiesOfAnotherType(t *testing.T) {
 			"json":                     {`{"a":"` + escaped + `"}`, `{"a":"b & c=d"}`},
 			"json array":               {` [1,{"a":["` + escaped + `"]}]`, " [1,{\"a\":\n[]}]"},
 			"json behind a mark":       {"\ufeff{\"a\":\"" + escaped + `"}`, "\ufeff{}"},
+			"a json string":            {`"` + escaped + `"`, `"it's", he said`},
 			"json lines":               {"{\"a\":1}\n{\"a\":\"" + escaped + "\"}\n", "{\"a\":1}\n{\"a\":2}\n"},
 			"json with NaN":            {`{"a":NaN,"b":"` + escaped + `"}`, `{"a":NaN,"b":"\u0041"}`},
 			"json with comments":       {`{/* it's */"a":"` + escaped + `"}`, `{/* it's */"a":"\u0041"}`},

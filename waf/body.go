@@ -73,8 +73,12 @@ func (t *Transaction) tooLarge() bool {
 func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	vars := t.tx.Variables()
 	to, also := newSink(vars, &t.policy.Policy), newSink(vars, &t.policy.Policy)
-	err = t.read(body, cut, to, also)
-	if wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/")) {
+	text, utf16 := body, wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/"))
+	if utf16 {
+		text = narrow(body)
+	}
+	err = t.read(text, cut, to, also)
+	if utf16 {
 		err = inCharset("UTF-16 or UTF-32")
 	} else if flaw := cmp.Or(to.flaw, also.flaw); flaw != nil {
 		err = flaw

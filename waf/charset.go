@@ -83,6 +83,15 @@ func wide(body string, text bool) bool {
 	return text || strings.IndexByte("{[\"< \t\r\n", first[0]) >= 0
 }
 
+// narrow is the ASCII in text in UTF-16 or UTF-32, for rules to look at where a
+// policy lets such bodies pass.
+func narrow(body string) string {
+	return wideOnly.Replace(body)
+}
+
+// wideOnly drops byte order marks and zeros.
+var wideOnly = strings.NewReplacer("\xFF\xFE", "", "\xFE\xFF", "", "\x00", "")
+
 // xmlEncoding finds the encoding that an XML declaration names, with white
 // space where the grammar allows it (XML 1.0 section 2.8).
 var xmlEncoding = regexp.MustCompile(`^(?:\x{FEFF})?\s*<\?xml[^>]*?\sencoding\s*=\s*["']([^"'>]*)`)

@@ -91,4 +91,14 @@ func TestCharsets(t *testing.T) {
 	// What nobody reads may say what it likes.
 	run(e, typed("application/octet-stream; charset=utf-7", "x")).expect(t, "opaque", gate.Pass, "")
 	run(e, get("/", "Content-Type", "text/plain; charset=utf-7")).expect(t, "no body", gate.Pass, "")
+	// Where it passes by policy, the rules look at what is ASCII in it.
+	plain := plainEngine(t, gate.Watch)
+	for name, c := range map[string]call{
+		"json": typed(json, inUTF16(`{"a":"<script>"}`, false, true)), "form": typed(form, inUTF16("a=<script>", true, true)), "xml": typed("text/xml", inUTF16("<a>&lt;script></a>", false, false)),
+	} {
+		if o := run(plain, c); len(o.rules()) == 0 {
+			t.Errorf("%s in UTF-16, observed: %v, rules %v, want the attack in the record", name, o.verdict, o.rules())
+		}
+	}
+	run(sharedEngine(t), typed(json, inUTF16(`{"a":1}`, false, true))).expect(t, "all rules", gate.Refuse, gate.WAFCharset)
 }

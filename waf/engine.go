@@ -6,8 +6,9 @@
 //
 // It never writes to a client, never lets an error, a panic or an unreadable
 // body pass in silence, and never stores anything on a disk. Requests are read
-// by RFC 9110, bodies by RFC 8259 (JSON), RFC 7578 and RFC 2046 (multipart);
-// cookies as RFC 6265 section 5.4 sends them.
+// by RFC 9110, bodies by RFC 8259 (JSON), RFC 7578 and RFC 2046 (multipart) and
+// the GraphQL specification of October 2021; cookies as RFC 6265 section 5.4
+// sends them, and as applications read them.
 package waf
 
 import (

@@ -21,6 +21,9 @@ const maxGraphQLDepth = 1000
 // the document, of operations, fields, aliases, fragments, variables ($id) and
 // directives (@include), become one argument, graphql.names: they are too many
 // for one each, and a name cannot hold more than letters, digits and _.
+// Comments become graphql.comments: nothing of the document is left that no
+// argument holds, so a rule that takes the text of every document for an attack
+// can be told to leave the text alone.
 type graphQLReader struct {
 	graphQLLexer
 	most      int // arguments

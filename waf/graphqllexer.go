@@ -23,6 +23,7 @@ type graphQLLexer struct {
 	kind   byte   // of the token
 	text   string // of a name or number, or what a string stands for
 	nested int
+	notes  []string // comments
 }
 
 // unexpected is the error about a token that cannot stand where it does.
@@ -91,6 +92,7 @@ func (l *graphQLLexer) skip() {
 			if end < 0 {
 				end = len(l.s) - l.i
 			}
+			l.notes = append(l.notes, l.s[l.i+1:l.i+end])
 			l.i += end
 		case strings.HasPrefix(l.s[l.i:], byteOrderMark):
 			l.i += len(byteOrderMark)

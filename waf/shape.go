@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
 	"strings"
@@ -84,7 +85,7 @@ func (t *Transaction) alsoRead(body string, to *sink) (json bool, err error) {
 			return false, err
 		}
 	case shapeMultipart:
-		return false, disagrees("another type", looks)
+		return false, disagrees(cmp.Or(essence(t.contentType), "nothing"), looks)
 	case shapeForm, shapeOther:
 	}
 	return false, nil

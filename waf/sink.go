@@ -95,6 +95,9 @@ func (s *sink) document(text string) error {
 		s.add(a[0], a[1])
 	}
 	s.add(own("graphql.names"), g.allNames())
+	if len(g.notes) > 0 {
+		s.add(own("graphql.comments"), strings.Join(g.notes, "\n"))
+	}
 	return nil
 }
 

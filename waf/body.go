@@ -72,7 +72,7 @@ func (t *Transaction) tooLarge() bool {
 // here for another reason.
 func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	vars := t.tx.Variables()
-	to, also := newSink(vars, &t.policy.Policy), newSink(vars, &t.policy.Policy)
+	to, also := newSink(vars, t.policy), newSink(vars, t.policy)
 	text, utf16 := body, wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/"))
 	if utf16 {
 		text = narrow(body)

@@ -18,13 +18,7 @@ func (t *Transaction) fill() {
 	t.tx.ProcessConnection(client, int(req.Peer.Port()), "", 0)
 	t.tx.SetServerName(head.Host)
 	t.tx.ProcessURI(head.Target, head.Method, head.Proto)
-	// Parameters without a name share one string in the engine; see own.
-	if nameless := vars.ArgsGet().Get(""); len(nameless) > 1 {
-		vars.ArgsGet().Remove("")
-		for _, value := range nameless {
-			vars.ArgsGet().Add(own(""), value)
-		}
-	}
+	t.fillQuery()
 	for i := range head.Fields {
 		name, value := head.Fields[i].Name, head.Fields[i].Value
 		if strings.EqualFold(name, "Expect") {
@@ -41,17 +35,12 @@ func (t *Transaction) fill() {
 		// The engine's own reader of cookies lets cookies of one name share
 		// the string of the name, so this field is added past it.
 		vars.RequestHeaders().Add(own(name), value)
-		t.cookies += cookies(value, t.policy.Arguments-t.cookies, func(name, value string) { vars.RequestCookies().Add(own(name), value) })
-	}
-	t.query = newSink(vars, &t.policy.Policy)
-	t.query.args = vars.ArgsGet()
-	if _, query, ok := strings.Cut(head.Target, "?"); ok {
-		otherPairs(query, t.query)
-	}
-	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
-		for _, value := range vars.ArgsGet().Get(name) {
-			t.query.inspect(name, value)
-		}
+		t.cookies += cookies(value, t.policy.Arguments-t.cookies, func(name, value string) {
+			vars.RequestCookies().Add(own(name), value)
+			if other := t.policy.rules.alias(name); other != "" {
+				vars.RequestCookies().Add(other, value)
+			}
+		})
 	}
 	t.kind, t.contentType = kindNone, ""
 	types := 0
@@ -66,6 +55,36 @@ func (t *Transaction) fill() {
 	put(vars.RequestBodyProcessor(), processor)
 	if hasBody(req) {
 		t.kind = kind
+	}
+}
+
+// fillQuery adds to the parameters that the engine has found in the target what
+// applications find besides.
+func (t *Transaction) fillQuery() {
+	vars := t.tx.Variables()
+	// Parameters without a name share one string in the engine; see own.
+	if nameless := vars.ArgsGet().Get(""); len(nameless) > 1 {
+		vars.ArgsGet().Remove("")
+		for _, value := range nameless {
+			vars.ArgsGet().Add(own(""), value)
+		}
+	}
+	t.query = newSink(vars, t.policy)
+	t.query.args = vars.ArgsGet()
+	if _, query, ok := strings.Cut(t.req.Head.Target, "?"); ok {
+		if strings.ContainsAny(query, ".+%[") {
+			for _, arg := range vars.ArgsGet().FindAll() {
+				if other := t.policy.rules.alias(arg.Key()); other != "" {
+					vars.ArgsGet().Add(other, arg.Value())
+				}
+			}
+		}
+		otherPairs(query, t.query)
+	}
+	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
+		for _, value := range vars.ArgsGet().Get(name) {
+			t.query.inspect(name, value)
+		}
 	}
 }
 

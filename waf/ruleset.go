@@ -39,6 +39,7 @@ type ruleset struct {
 	waf   coraza.WAF
 	hash  string
 	rules index
+	named map[string]bool // parameters and cookies that rules name
 }
 
 // close gives back what the engine remembers for the set.
@@ -274,7 +275,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, hash: p.sum(), rules: indexOf(p.sources)}
+	r := &ruleset{waf: w, hash: p.sum(), rules: indexOf(p.sources), named: namedArguments(p.sources)}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}

@@ -19,6 +19,7 @@ type sink struct {
 	arguments int            // how many it takes
 	jsonDepth int
 	graphQL   GraphQL // what is left of it
+	rules     *ruleset
 
 	count int
 	full  bool   // there were more than it takes
@@ -27,8 +28,8 @@ type sink struct {
 }
 
 // newSink is one for the arguments of a body.
-func newSink(vars plugintypes.TransactionVariables, p *Policy) *sink {
-	return &sink{vars: vars, args: vars.ArgsPost(), arguments: p.Arguments, jsonDepth: p.JSONDepth, graphQL: p.GraphQL}
+func newSink(vars plugintypes.TransactionVariables, p *policy) *sink {
+	return &sink{vars: vars, args: vars.ArgsPost(), arguments: p.Arguments, jsonDepth: p.JSONDepth, graphQL: p.GraphQL, rules: p.rules}
 }
 
 // add hands one argument to the engine. Its name must be a string of its own.
@@ -39,6 +40,9 @@ func (s *sink) add(name, value string) {
 	}
 	s.count++
 	s.args.Add(name, value)
+	if other := s.rules.alias(name); other != "" {
+		s.args.Add(other, value)
+	}
 	s.inspect(name, value)
 }
 

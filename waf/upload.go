@@ -190,7 +190,7 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
-	to := newSink(t.tx.Variables(), &t.policy.Policy)
+	to := newSink(t.tx.Variables(), t.policy)
 	t.upload.form.tell(to.vars, to)
 	to.full = to.full || errors.Is(parse, errManyParts)
 	if t.exceeds(to, "parts") {

@@ -18,7 +18,7 @@ import (
 )
 
 // bounds are those of a policy that sets none.
-var bounds = Policy{}.bounded()
+var bounds = policy{Policy: Policy{}.bounded(), rules: &ruleset{}}
 
 // standard is the policy that configuration fills in when nothing is written.
 func standard() Policy {

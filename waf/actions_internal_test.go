@@ -196,7 +196,9 @@ func TestEngineFails(t *testing.T) {
 // TestUnreadableBodies refuses what is not what its Content-Type says.
 func TestUnreadableBodies(t *testing.T) {
 	e := sharedEngine(t)
-	for _, tc := range []struct{ name, contentType, bad, good string }{
+	for _, tc := range []struct {
+		name, contentType, bad, good string
+	}{
 		{"json, cut", "application/json", `{"a":1`, `{"a":1}`},
 		{"json, trailing", "application/json", `{"a":1}x`, `{"a":1}` + "\r\n"},
 		{"json, two values", "application/json", `{"a":1}{"b":2}`, `[{"a":1},{"b":2}]`},
@@ -207,13 +209,17 @@ func TestUnreadableBodies(t *testing.T) {
 		{"json, leading zero", "application/json", `[01]`, `[0,1e9,-0.5E+3]`},
 		{"json, control", "application/json", "[\"a\nb\"]", `["a\nb"]`},
 		{"json, bad escape", "application/json", `["\x41"]`, `["\u0041\ud83d\ude00"]`},
-		{"json, too deep", "application/json", strings.Repeat("[", maxDepth+1) + strings.Repeat("]", maxDepth+1), strings.Repeat("[", maxDepth) + strings.Repeat("]", maxDepth)},
+		{"json, too deep", "application/json", strings.Repeat("[", defaultJSONDepth+1) + strings.Repeat("]", defaultJSONDepth+1), strings.Repeat("[", defaultJSONDepth) + strings.Repeat("]", defaultJSONDepth)},
 		{"json, not UTF-8", "application/json", "[\"\xc0\xbca\"]", `["é<a"]`},
 		{"json, NaN", "application/json", `[NaN]`, `[null,true,false]`},
+		{"json, -Infinity", "application/json", `[-Infinity]`, `[-1]`},
 		{"json, grows", "application/json", deep(200), deep(3)},
+		{"json, a long number", "application/json", "[" + strings.Repeat("9", maxNumber+1) + "]", "[" + strings.Repeat("9", maxNumber) + "]"},
+		{"json, a huge exponent", "application/json", "[1e1000000]", "[1e308]"},
+		{"json, lines called one text", "application/json", "{\"a\":1}\n{\"a\":2}\n", "[{\"a\":1},\n{\"a\":2}]"},
+		{"json, NUL after the value", "application/json", "{}\x00", "{}"},
 		{"xml, cut", "text/xml", `<a><b>`, `<a><b/></a>`},
 		{"xml, bad tag", "text/xml", `<a <b></a>`, `<a></a>`},
-		{"xml, unknown encoding", "text/xml", `<?xml version="1.0" encoding="UTF-7"?><a/>`, `<?xml version="1.0" encoding="ISO-8859-1"?><a>` + "\xe9" + `</a>`},
 	} {
 		run(e, post(tc.contentType, tc.bad)).expect(t, tc.name, gate.Refuse, gate.WAFBodyUnreadable)
 		run(e, post(tc.contentType, tc.bad).under("observe")).expect(t, tc.name+", observed", gate.Observe, gate.WAFBodyUnreadable)

@@ -9,10 +9,6 @@ import (
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 )
 
-// maxArguments is how many arguments the engine looks at, counted apart for
-// the query and for the body. It bounds cookies too.
-const maxArguments = 1000
-
 // The engine remembers a transformed value under the address of the value's
 // name and its place among the values found, and the place changes with the
 // random order of Go's maps. Two values whose names share one string are
@@ -40,23 +36,6 @@ func put(s collection.Single, value string) {
 	}
 }
 
-// A sink takes the arguments of one body.
-type sink struct {
-	vars  plugintypes.TransactionVariables
-	count int
-	full  bool // there were more than maxArguments
-}
-
-// add hands one argument to the engine. Its name must be a string of its own.
-func (s *sink) add(name, value string) {
-	if s.count >= maxArguments {
-		s.full = true
-		return
-	}
-	s.count++
-	s.vars.ArgsPost().Add(name, value)
-}
-
 // pairs cuts the form in s at each & and hands the decoded names and values
 // to f, with the offset of the pair, until f returns false. Empty pairs are
 // left out. It decodes leniently, as the engine does for queries: what is not
@@ -78,6 +57,33 @@ func pairs(s string, f func(offset int, name, value string) bool) {
 		start = end + 1
 	}
 }
+
+// otherPairs hands on what some applications find in a query or form beside
+// what pairs finds: those that end a parameter at a semicolon too, as HTML 4.01
+// appendix B.2.2 recommends (browsers encode one that belongs to a value), and
+// those that end a name at a bracket before an equals sign (Node's qs).
+func otherPairs(s string, to *sink) {
+	if !strings.Contains(s, ";") && !strings.Contains(s, "]=") && !strings.Contains(s, "%5") {
+		return
+	}
+	for pair := range strings.SplitSeq(s, "&") {
+		if bracketed := brackets.Replace(pair); strings.IndexByte(bracketed, '=') < strings.Index(bracketed, "]=") {
+			at := strings.Index(bracketed, "]=")
+			to.add(own(unescape(bracketed[:at+1])), unescape(bracketed[at+2:]))
+		}
+		if !strings.Contains(pair, ";") {
+			continue
+		}
+		for piece := range strings.SplitSeq(pair, ";") {
+			if name, value, assigned := strings.Cut(piece, "="); assigned {
+				to.add(own(unescape(name)), unescape(value))
+			}
+		}
+	}
+}
+
+// brackets decodes brackets and nothing else.
+var brackets = strings.NewReplacer("%5B", "[", "%5b", "[", "%5D", "]", "%5d", "]")
 
 // unescape decodes %XX and +. It returns a part of s when there is nothing to
 // decode.
@@ -114,14 +120,24 @@ func hexValue(c byte) int {
 	return -1
 }
 
-// readForm takes an application/x-www-form-urlencoded body apart.
-func readForm(body string, to *sink) {
-	pairs(body, func(_ int, name, value string) bool {
+// readForm takes an application/x-www-form-urlencoded body apart. Clients that
+// send JSON and forget to say so send one pair, which is the whole text: it is
+// a value then and no name, for which line ends are an attack.
+func readForm(body string, to *sink, json bool) {
+	pairs(body, func(offset int, name, value string) bool {
+		if json && offset == 0 {
+			if value != "" {
+				to.add(own(""), value)
+			}
+			name, value = "", upToNext(body)
+		}
 		to.add(own(name), value)
 		return !to.full
 	})
-	put(to.vars.RequestBody(), body)
-	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+	if !json {
+		otherPairs(body, to)
+	}
+	putBody(to.vars, body)
 }
 
 // readRaw takes a body of unknown type apart as if it were a form, as the
@@ -130,13 +146,28 @@ func readForm(body string, to *sink) {
 // takes is judged as one value.
 func readRaw(body string, to *sink) {
 	pairs(body, func(offset int, name, value string) bool {
-		if to.count == maxArguments-1 {
+		if to.count == to.arguments-1 {
 			to.add(own(""), body[offset:])
 			return false
+		}
+		if strings.ContainsAny(name, "\r\n") {
+			// Lines of a text, where a name would not be one.
+			name, value = "", upToNext(body[offset:])
 		}
 		to.add(own(name), value)
 		return true
 	})
-	put(to.vars.RequestBody(), body)
-	put(to.vars.RequestBodyLength(), strconv.Itoa(len(body)))
+	putBody(to.vars, body)
+}
+
+// upToNext returns the decoded text up to the next ampersand.
+func upToNext(s string) string {
+	pair, _, _ := strings.Cut(s, "&")
+	return unescape(pair)
+}
+
+// putBody shows the body as it is.
+func putBody(vars plugintypes.TransactionVariables, body string) {
+	put(vars.RequestBody(), body)
+	put(vars.RequestBodyLength(), strconv.Itoa(len(body)))
 }

@@ -2,11 +2,13 @@ package waf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"unicode/utf8"
 
 	"sallyport/internal/gate"
@@ -83,40 +85,87 @@ func (t *Transaction) tooLarge() bool {
 // here for another reason.
 func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 	vars := t.tx.Variables()
-	to := sink{vars: vars}
-	switch t.kind {
-	case kindForm:
-		readForm(body, &to)
-	case kindJSON:
-		err = readJSON(body, &to)
-		if err == nil && !cut && !utf8.ValidString(body) {
-			// Whoever reads it replaces, drops or decodes leniently what is not
-			// UTF-8 (RFC 8259 section 8.1), and each gets another text.
-			err = errors.New("json that is not UTF-8")
-		}
-		// Operators that look at the whole text find it here.
-		vars.TX().Set("json_request_body", []string{body})
-	case kindXML:
-		t.places = xmlPlaces{}
-		err = readXML(body, vars, t.places)
-	default:
-		// The Core Rule Set forces the form reader on such bodies.
-		put(vars.RequestBodyProcessor(), "URLENCODED")
-		readRaw(body, &to)
+	to, also := newSink(vars, t.policy), newSink(vars, t.policy)
+	text, utf16 := body, wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/"))
+	if utf16 {
+		text = narrow(body)
+	}
+	err = t.read(text, cut, to, also)
+	if utf16 {
+		err = inCharset("UTF-16 or UTF-32")
+	} else if flaw := cmp.Or(to.flaw, also.flaw); flaw != nil {
+		err = flaw
 	}
 	if cut && errors.Is(err, errCut) {
 		err = nil
 	}
-	if !readStrays(view(t.undecoded), body, &to) && t.find(gate.WAFEncoding, t.strayText()) {
+	if !readStrays(view(t.undecoded), body, to) && t.find(gate.WAFEncoding, t.strayText()) {
 		return true, nil
 	}
-	if to.full && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d arguments in the body", maxArguments)) {
+	if t.exceeds(to, "arguments in the body") || t.exceeds(also, "arguments in the body") {
 		return true, nil
 	}
 	if errors.Is(err, errDuplicate) {
 		return t.find(gate.WAFDuplicateName, err.Error()), nil
 	}
 	return false, err
+}
+
+// read takes a held body apart as what it is said to be and, where it looks
+// like something else, as that too: also takes the arguments of that reading.
+func (t *Transaction) read(body string, cut bool, to, also *sink) error {
+	vars := t.tx.Variables()
+	switch t.kind {
+	case kindForm:
+		json, err := t.alsoRead(body, also)
+		readForm(body, to, json)
+		return err
+	case kindJSON:
+		// Operators that look at the whole text find it here.
+		vars.TX().Set("json_request_body", []string{body})
+		reader := readJSON
+		if manyTexts(t.contentType) {
+			reader = readJSONTexts
+		}
+		switch err := reader(body, to); {
+		case err == nil && !cut && !utf8.ValidString(body):
+			// Whoever reads it replaces, drops or decodes leniently what is not
+			// UTF-8 (RFC 8259 section 8.1), and each gets another text.
+			return errors.New("json that is not UTF-8")
+		case err != nil && !errors.Is(err, errDuplicate) && !errors.Is(err, errCut):
+			return t.contradicted(body, shapeJSON, err, also)
+		default:
+			return err
+		}
+	case kindXML:
+		t.places = xmlPlaces{}
+		err := readXML(body, to, t.places)
+		if shapeOf(body) != shapeXML && err == nil {
+			return t.contradicted(body, shapeXML, errors.New("xml without an element"), also)
+		}
+		return err
+	case kindGraphQL:
+		putBody(vars, body)
+		err := to.document(body)
+		if err == nil {
+			return nil
+		}
+		if whole, _ := readJSONLoosely(body, to); whole && shapeOf(body) == shapeJSON {
+			return disagrees("GraphQL", shapeJSON)
+		}
+		readRaw(body, also)
+		return err
+	default:
+		// The Core Rule Set forces the form reader on such bodies.
+		put(vars.RequestBodyProcessor(), "URLENCODED")
+		json, err := t.alsoRead(body, also)
+		if json {
+			putBody(vars, body)
+		} else {
+			readRaw(body, to)
+		}
+		return err
+	}
 }
 
 // readUpTo reads at most limit bytes and one more, which tells whether there

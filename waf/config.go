@@ -1,6 +1,8 @@
 package waf
 
 import (
+	"cmp"
+
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
 )
@@ -16,6 +18,15 @@ type Config struct {
 
 // Codings are the content codings that Policy.Decode may name.
 var Codings = coding.All
+
+// The bounds of a policy that sets none.
+const (
+	defaultArguments = 1000
+	defaultJSONDepth = 64
+	defaultDepth     = 16
+	defaultAliases   = 30
+	defaultBatch     = 10
+)
 
 // A Policy is one way to judge requests: the Core Rule Set, how strict, and
 // the rule files around it.
@@ -46,6 +57,16 @@ type Policy struct {
 	// they came. A body to be judged that has another one is refused. Empty: so
 	// is every coded one. The configuration's default is all of Codings.
 	Decode []coding.Coding
+	// Arguments is how many arguments of the query, how many of the body and
+	// how many cookies the rules look at (request_body.arguments): 1 to 10000,
+	// 0 means 1000. More are refused, because no rule would see them.
+	Arguments int
+	// JSONDepth is how deep a JSON body may nest (request_body.json_depth): 1
+	// to 1000, 0 means 64. Deeper ones are refused as unreadable.
+	JSONDepth int
+	// GraphQL bounds the GraphQL documents of one request
+	// (request_body.graphql).
+	GraphQL GraphQL
 	// ResponseBody is "off", "errors" (4xx and 5xx; default) or "all".
 	ResponseBody string
 	// ResponseLimit is how many bytes of a response body are held at most to
@@ -63,4 +84,28 @@ type Policy struct {
 	// (tx.allowed_request_content_type), as in "application/json". Empty: the
 	// default of the CRS, which is forms, JSON, XML and SOAP.
 	ContentTypes []string
+}
+
+// GraphQL bounds what the server behind may be asked to do in one request. What
+// exceeds it is refused.
+type GraphQL struct {
+	// Depth is how deep fields may nest, through fragments too: 1 to 1000, 0
+	// means 16. The usual query for a whole schema needs 15.
+	Depth int
+	// Aliases is how many fields may be given another name, each fragment
+	// counted as often as it is used: 1 to 10000, 0 means 30. With an alias, one
+	// request can call a field, such as a login, any number of times.
+	Aliases int
+	// Batch is how many operations a JSON array may hold: 1 to 10000, 0 means 10.
+	Batch int
+}
+
+// bounded returns the policy with the defaults of the bounds that are not set.
+func (p Policy) bounded() Policy {
+	p.Arguments = cmp.Or(p.Arguments, defaultArguments)
+	p.JSONDepth = cmp.Or(p.JSONDepth, defaultJSONDepth)
+	p.GraphQL.Depth = cmp.Or(p.GraphQL.Depth, defaultDepth)
+	p.GraphQL.Aliases = cmp.Or(p.GraphQL.Aliases, defaultAliases)
+	p.GraphQL.Batch = cmp.Or(p.GraphQL.Batch, defaultBatch)
+	return p
 }

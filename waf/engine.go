@@ -6,8 +6,9 @@
 //
 // It never writes to a client, never lets an error, a panic or an unreadable
 // body pass in silence, and never stores anything on a disk. Requests are read
-// by RFC 9110, bodies by RFC 8259 (JSON), RFC 7578 and RFC 2046 (multipart);
-// cookies as RFC 6265 section 5.4 sends them.
+// by RFC 9110, bodies by RFC 8259 (JSON), RFC 7578 and RFC 2046 (multipart) and
+// the GraphQL specification of October 2021; cookies as RFC 6265 section 5.4
+// sends them, and as applications read them.
 package waf
 
 import (
@@ -76,7 +77,7 @@ func (e *Engine) build(policies map[string]Policy) error {
 	plans := make(map[string]plan, len(names))
 	var diags gate.Diagnostics
 	for _, name := range names {
-		p := policies[name]
+		p := policies[name].bounded()
 		if err := p.validate(); err != nil {
 			return fmt.Errorf("policy %s: %w", name, err)
 		}
@@ -135,6 +136,8 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("thresholds %d and %d", p.InboundThreshold, p.OutboundThreshold)
 	case p.Inspect < 1 || p.ResponseLimit < 1:
 		return fmt.Errorf("limits of %d and %d bytes", p.Inspect, p.ResponseLimit)
+	case p.Arguments < 1 || p.JSONDepth < 1 || p.GraphQL.Depth < 1 || p.GraphQL.Aliases < 1 || p.GraphQL.Batch < 1:
+		return fmt.Errorf("bounds of %d arguments, %d levels of JSON, GraphQL %+v", p.Arguments, p.JSONDepth, p.GraphQL)
 	case !slices.Contains([]string{"off", "errors", "all"}, p.ResponseBody):
 		return fmt.Errorf("response body %q", p.ResponseBody)
 	}

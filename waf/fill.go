@@ -18,13 +18,7 @@ func (t *Transaction) fill() {
 	t.tx.ProcessConnection(client, int(req.Peer.Port()), "", 0)
 	t.tx.SetServerName(head.Host)
 	t.tx.ProcessURI(head.Target, head.Method, head.Proto)
-	// Parameters without a name share one string in the engine; see own.
-	if nameless := vars.ArgsGet().Get(""); len(nameless) > 1 {
-		vars.ArgsGet().Remove("")
-		for _, value := range nameless {
-			vars.ArgsGet().Add(own(""), value)
-		}
-	}
+	t.fillQuery()
 	for i := range head.Fields {
 		name, value := head.Fields[i].Name, head.Fields[i].Value
 		if strings.EqualFold(name, "Expect") {
@@ -41,9 +35,10 @@ func (t *Transaction) fill() {
 		// The engine's own reader of cookies lets cookies of one name share
 		// the string of the name, so this field is added past it.
 		vars.RequestHeaders().Add(own(name), value)
-		cookies(value, func(name, value string) {
-			if t.cookies++; t.cookies <= maxArguments {
-				vars.RequestCookies().Add(own(name), value)
+		t.cookies += cookies(value, t.policy.Arguments-t.cookies, func(name, value string) {
+			vars.RequestCookies().Add(own(name), value)
+			if other := t.policy.rules.alias(name); other != "" {
+				vars.RequestCookies().Add(other, value)
 			}
 		})
 	}
@@ -63,34 +58,38 @@ func (t *Transaction) fill() {
 	}
 }
 
-// hasBody reports whether the request may have a body. Whether a body without
-// a declared length is empty turns out when it is read.
-func hasBody(req *gate.Request) bool {
-	return req.Head.Length != 0 && !req.Head.Upgrade && req.HTTP != nil && !noBody(req.HTTP.Body)
-}
-
-// cookies cuts the value of a Cookie field into its cookies. It is as lenient
-// as the most lenient of the applications behind: whatever stands between two
-// semicolons is a cookie, controls and spaces around names and values are
-// dropped, and a cookie may lack its name (RFC 6265 section 5.4).
-func cookies(value string, f func(name, value string)) {
-	for pair := range strings.SplitSeq(value, ";") {
-		name, value, _ := strings.Cut(pair, "=")
-		name, value = trimControls(name), trimControls(value)
-		if name != "" || value != "" {
-			f(name, value)
+// fillQuery adds to the parameters that the engine has found in the target what
+// applications find besides.
+func (t *Transaction) fillQuery() {
+	vars := t.tx.Variables()
+	// Parameters without a name share one string in the engine; see own.
+	if nameless := vars.ArgsGet().Get(""); len(nameless) > 1 {
+		vars.ArgsGet().Remove("")
+		for _, value := range nameless {
+			vars.ArgsGet().Add(own(""), value)
+		}
+	}
+	t.query = newSink(vars, t.policy)
+	t.query.args = vars.ArgsGet()
+	if _, query, ok := strings.Cut(t.req.Head.Target, "?"); ok {
+		if strings.ContainsAny(query, ".+%[") {
+			for _, arg := range vars.ArgsGet().FindAll() {
+				if other := t.policy.rules.alias(arg.Key()); other != "" {
+					vars.ArgsGet().Add(other, arg.Value())
+				}
+			}
+		}
+		otherPairs(query, t.query)
+	}
+	for _, name := range [...]string{charsetField, "query", "variables", "extensions"} {
+		for _, value := range vars.ArgsGet().Get(name) {
+			t.query.inspect(name, value)
 		}
 	}
 }
 
-// trimControls cuts ASCII controls and spaces off both ends.
-func trimControls(s string) string {
-	outside := func(c byte) bool { return c <= ' ' || c == 0x7F }
-	for s != "" && outside(s[0]) {
-		s = s[1:]
-	}
-	for s != "" && outside(s[len(s)-1]) {
-		s = s[:len(s)-1]
-	}
-	return s
+// hasBody reports whether the request may have a body. Whether a body without
+// a declared length is empty turns out when it is read.
+func hasBody(req *gate.Request) bool {
+	return req.Head.Length != 0 && !req.Head.Upgrade && req.HTTP != nil && !noBody(req.HTTP.Body)
 }

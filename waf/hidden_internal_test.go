@@ -2,7 +2,11 @@ package waf
 
 import (
 	"fmt"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/corazawaf/coraza/v3"
@@ -37,52 +41,92 @@ func miniature(tb testing.TB, mode gate.Mode, text string) *Engine {
 // cache of transformed values, the second reads from it.
 const hiding = `
 SecRule REQUEST_HEADERS|REQUEST_COOKIES|ARGS|ARGS_NAMES|XML|MULTIPART_PART_HEADERS|FILES "@contains first-rule" "id:1,phase:2,t:lowercase,pass,nolog"
-SecRule REQUEST_HEADERS|REQUEST_COOKIES|ARGS|ARGS_NAMES|XML|MULTIPART_PART_HEADERS|FILES "@contains evil" "id:2,phase:2,t:lowercase,deny"
+SecRule REQUEST_HEADERS|REQUEST_COOKIES|ARGS|ARGS_NAMES|XML|MULTIPART_PART_HEADERS|FILES "@contains evil" "id:2,phase:2,t:lowercase,log,deny"
 `
 
 // TestNothingHides sends an attack beside harmless values of the same name, by
-// every way in which names repeat. The engine's cache of transformed values
-// confuses values that share the string of their name, at random; here each
-// has its own.
+// every way in which names repeat, 100,000 times in all. The engine's cache of
+// transformed values confuses values that share the string of their name, at
+// random; here each has its own.
 func TestNothingHides(t *testing.T) {
-	e := miniature(t, gate.Enforce, hiding)
-	rounds := 500
+	e, watch := miniature(t, gate.Enforce, hiding), miniature(t, gate.Watch, hiding)
+	total := 100_000
 	if testing.Short() {
-		rounds = 100
+		total = 10_000
 	}
-	pad := func(f func(i int) string, sep string) string {
+	pad := func(n int, sep string) string {
 		var all []string
-		for i := range 6 {
-			all = append(all, f(i))
+		for i := range n {
+			all = append(all, fmt.Sprintf("p%d=%d", i, i))
 		}
 		return strings.Join(all, sep)
 	}
-	other := pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "&")
-	for name, c := range map[string]call{
-		"header":             get("/", "X-A", "EVIL", "X-A", "good", "X-B", "1", "X-C", "2", "X-D", "3"),
-		"cookie":             get("/", "Cookie", "a=EVIL; a=good; "+pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "; ")),
-		"cookie, no name":    get("/", "Cookie", "=EVIL; =good; "+pad(func(i int) string { return fmt.Sprintf("p%d=%d", i, i) }, "; ")),
-		"query":              get("/?a=EVIL&a=good&" + other),
-		"query, no name":     get("/?=EVIL&=good&" + other),
-		"form":               post(formType, "a=EVIL&a=good&"+other),
-		"form, no name":      post(formType, "=EVIL&=good&"+other),
-		"form, escaped name": post(formType, "%61=EVIL&a=good&"+other),
-		"text":               post("text/plain", "=EVIL&=good&"+other),
-		"json, array":        post("application/json", `{"a":["EVIL","good"],"b":[1,2,3],"c":{"d":"e"},"a.0":"good"}`),
-		"xml":                post("text/xml", `<a b="x" c="y"><d>EVIL</d><d>good</d><e>1</e><e>2</e></a>`),
-		"multipart":          multi(field("a", "EVIL") + field("a", "good") + field("b", "1") + field("c", "2") + last),
-		"part header":        multi("--b0undary\r\nContent-Disposition: form-data; name=\"a\"\r\nX-A: EVIL\r\nX-B: good\r\n\r\n1\r\n" + field("b", "1") + field("c", "2") + last),
-		"file name":          multi(file("a", "EVIL.txt", "1") + file("a", "good.txt", "2") + file("b", "c.txt", "3") + last),
+	other := pad(6, "&")
+	cases := map[string]call{
+		"header":                        get("/", "X-A", "EVIL", "X-A", "good", "X-B", "1", "X-C", "2", "X-D", "3"),
+		"header, other case":            get("/", "x-a", "good", "X-A", "EVIL", "X-B", "1", "X-C", "2", "X-D", "3"),
+		"cookie":                        get("/", "Cookie", "a=EVIL; a=good; "+pad(6, "; ")),
+		"cookie, two fields":            get("/", "Cookie", "a=good; "+pad(6, "; "), "Cookie", "a=EVIL"),
+		"cookie, no name":               get("/", "Cookie", "=EVIL; =good; "+pad(6, "; ")),
+		"cookie, escaped":               get("/", "Cookie", "a=good; a=%45VIL; "+pad(6, "; ")),
+		"query":                         get("/?a=EVIL&a=good&" + other),
+		"query, no name":                get("/?=EVIL&=good&" + other),
+		"query, no value":               get("/?EVIL&a&b&" + other),
+		"query, semicolon":              get("/?a=good;a=EVIL&" + other),
+		"form":                          post(formType, "a=EVIL&a=good&"+other),
+		"form, no name":                 post(formType, "=EVIL&=good&"+other),
+		"form, escaped name":            post(formType, "%61=EVIL&a=good&"+other),
+		"form, the last that is judged": post(formType, strings.Repeat("a=1&", 50)+"a=EVIL"),
+		"text":                          post("text/plain", "=EVIL&=good&"+other),
+		"json, array":                   post("application/json", `{"a":["EVIL","good"],"b":[1,2,3],"c":{"d":"e"},"a.0":"good"}`),
+		"json, key":                     post("application/json", `{"EVIL":1,"good":2,"c":{"EVIL":1}}`),
+		"json, empty keys":              post("application/json", `{"":{"":"EVIL"},"a":{"":"good"},"b":[{"":"good"}]}`),
+		"json, dots":                    post("application/json", `{"a.b":"good","a":{"b":"EVIL"},"c":1}`),
+		"json, called a form":           post(formType, `{"a":["EVIL","good"],"b":[1,2,3]}`),
+		"graphql":                       post("application/graphql", `{a(b:"good") c:a(b:"EVIL") d(e:["good","good"])}`),
+		"xml":                           post("text/xml", `<a b="x" c="y"><d>EVIL</d><d>good</d><e>1</e><e>2</e></a>`),
+		"multipart":                     multi(field("a", "EVIL") + field("a", "good") + field("b", "1") + field("c", "2") + last),
+		"part header":                   multi("--b0undary\r\nContent-Disposition: form-data; name=\"a\"\r\nX-A: EVIL\r\nX-B: good\r\n\r\n1\r\n" + field("b", "1") + field("c", "2") + last),
+		"file name":                     multi(file("a", "EVIL.txt", "1") + file("a", "good.txt", "2") + file("b", "c.txt", "3") + last),
+	}
+	// An object that names a key twice is refused before the rules run, so only
+	// a policy that observes shows whether they see both.
+	observed := map[string]call{
+		"json, a key twice":       post("application/json", `{"a":"EVIL","a":"good","b":1,"c":2,"d":3}`),
+		"json, a key three times": post("application/json", `{"a":"good","a":"EVIL","a":"good","b":1,"c":2,"d":3}`),
+	}
+	rounds := total/(len(cases)+len(observed)) + 1
+	sent := 0
+	for _, set := range []struct {
+		engine *Engine
+		calls  map[string]call
+		seen   func(o outcome) bool
+	}{
+		{e, cases, func(o outcome) bool { return o.verdict.Reason == gate.WAFRule }},
+		{watch, observed, func(o outcome) bool { return slices.Contains(o.rules(), 2) }},
 	} {
-		missed := 0
-		for range rounds {
-			if o := run(e, c); o.verdict.Reason != gate.WAFRule {
-				missed++
+		for name, c := range set.calls {
+			var missed atomic.Int64
+			var all sync.WaitGroup
+			workers := runtime.GOMAXPROCS(0)
+			for range workers {
+				all.Go(func() {
+					for range rounds/workers + 1 {
+						if !set.seen(run(set.engine, c)) {
+							missed.Add(1)
+						}
+					}
+				})
+			}
+			all.Wait()
+			sent += (rounds/workers + 1) * workers
+			if n := missed.Load(); n > 0 {
+				t.Errorf("%s: the rule missed the attack in %d of %d requests, want 0", name, n, rounds)
 			}
 		}
-		if missed > 0 {
-			t.Errorf("%s: the rule missed the attack in %d of %d requests, want 0", name, missed, rounds)
-		}
+	}
+	if sent < total {
+		t.Errorf("%d requests were sent, want %d", sent, total)
 	}
 }
 
@@ -159,11 +203,11 @@ func TestTooManyArguments(t *testing.T) {
 		name         string
 		exact, above call
 	}{
-		{"query", get("/?" + list(maxArguments)), get("/?" + list(maxArguments+1))},
-		{"form", post(formType, list(maxArguments)), post(formType, list(maxArguments+1))},
-		{"json", post("application/json", array(maxArguments)), post("application/json", array(maxArguments+1))},
-		{"cookies", get("/", "Cookie", strings.ReplaceAll(list(maxArguments), "&", ";")), get("/", "Cookie", strings.ReplaceAll(list(maxArguments+1), "&", ";"))},
-		{"multipart", multi(strings.Repeat(field("a", "1"), maxArguments) + last), multi(strings.Repeat(field("a", "1"), maxArguments+1) + last)},
+		{"query", get("/?" + list(defaultArguments)), get("/?" + list(defaultArguments+1))},
+		{"form", post(formType, list(defaultArguments)), post(formType, list(defaultArguments+1))},
+		{"json", post("application/json", array(defaultArguments)), post("application/json", array(defaultArguments+1))},
+		{"cookies", get("/", "Cookie", strings.ReplaceAll(list(defaultArguments), "&", ";")), get("/", "Cookie", strings.ReplaceAll(list(defaultArguments+1), "&", ";"))},
+		{"multipart", multi(strings.Repeat(field("a", "1"), defaultArguments) + last), multi(strings.Repeat(field("a", "1"), defaultArguments+1) + last)},
 	} {
 		run(miniature(t, gate.Enforce, hiding), tc.exact).expect(t, tc.name, gate.Pass, "")
 		run(e, tc.above).expect(t, tc.name, gate.Refuse, gate.WAFTooManyArguments)
@@ -172,6 +216,25 @@ func TestTooManyArguments(t *testing.T) {
 	m := miniature(t, gate.Enforce, hiding)
 	run(m, post("text/plain", strings.Repeat("a&", 5000))).expect(t, "text", gate.Pass, "")
 	run(m, post("text/plain", strings.Repeat("a&", 5000)+"evil")).expect(t, "text", gate.Refuse, gate.WAFRule)
+}
+
+// TestBounds holds a request to the bounds of its policy, not to the defaults.
+func TestBounds(t *testing.T) {
+	e := engineWith(t, func(p *Policy) { p.Arguments, p.JSONDepth = 3, 2 })
+	for name, c := range map[string]struct {
+		exact, above call
+		reason       gate.Reason
+	}{
+		"query":      {get("/?a=1&b=2&c=3"), get("/?a=1&b=2&c=3&d=4"), gate.WAFTooManyArguments},
+		"cookies":    {get("/", "Cookie", "a=1; b=2; c=3"), get("/", "Cookie", "a=1; b=2; c=3; d=4"), gate.WAFTooManyArguments},
+		"form":       {post(formType, "a=1&b=2&c=3"), post(formType, "a=1&b=2&c=3&d=4"), gate.WAFTooManyArguments},
+		"json":       {post("application/json", "[1,2,3]"), post("application/json", "[1,2,3,4]"), gate.WAFTooManyArguments},
+		"json depth": {post("application/json", `{"a":[1]}`), post("application/json", `{"a":[[1]]}`), gate.WAFBodyUnreadable},
+		"multipart":  {multi(strings.Repeat(field("a", "1"), 3) + last), multi(strings.Repeat(field("a", "1"), 4) + last), gate.WAFTooManyArguments},
+	} {
+		run(e, c.exact).expect(t, name, gate.Pass, "")
+		run(e, c.above).expect(t, name, gate.Refuse, c.reason)
+	}
 }
 
 // TestMatchedVarIsFresh lets a rule see what its own chain matched, and not

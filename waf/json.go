@@ -1,15 +1,21 @@
 package waf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"unicode/utf8"
+	"strings"
 )
 
-// maxDepth is how deep a JSON body may nest.
-const maxDepth = 64
+// maxNumber is how long a number may be, and maxExponent how many digits its
+// exponent may have. Libraries with numbers of any size compute for minutes
+// over longer ones, and a double ends at 17 digits and 1e308.
+const (
+	maxNumber   = 128
+	maxExponent = 3
+)
 
 // The paths of all values together may be this much larger than the body, and
 // are never held to less than the floor. Each value carries its whole path, so
@@ -22,12 +28,16 @@ const (
 // errDuplicate is wrapped by the error about an object that names a key twice.
 var errDuplicate = errors.New("duplicate key")
 
+// errBound is wrapped by the errors about a text that is JSON so far but too
+// deep, or otherwise too much, to be read on.
+var errBound = errors.New("too much to judge")
+
 // errCut says that a JSON text ends too early. That is no fault of a body
 // that was cut at the limit of what is held.
 var errCut = errors.New("unexpected end")
 
 // readJSON takes a JSON text (RFC 8259) apart, strictly: one value, nothing
-// after it, no byte order mark, no duplicate keys within an object. It names
+// after it, no byte order mark, no number beyond all use, no duplicate keys within an object. It names
 // the values as the engine does: json.items.0.name, and for the number of
 // elements of an array the array's own name. The first duplicate key is
 // returned as an error that wraps errDuplicate when the text is otherwise
@@ -37,7 +47,75 @@ var errCut = errors.New("unexpected end")
 // section 4), so a component in front of the application may check the one
 // and the application use the other.
 func readJSON(body string, to *sink) error {
-	j := &jsonReader{s: body, to: to, path: []byte("json"), budget: max(jsonGrowth*len(body), jsonFloor)}
+	return readNamedJSON(body, "json", to)
+}
+
+// readNamedJSON does the same and names the values after name.
+func readNamedJSON(body, name string, to *sink) error {
+	j := newJSONReader(body, name, to)
+	if err := j.document(); err != nil || to.full {
+		return err
+	}
+	if j.space(); j.i < len(j.s) {
+		return fmt.Errorf("json at byte %d: more after the value", j.i)
+	}
+	return j.duplicate
+}
+
+// readJSONTexts takes a sequence of JSON texts apart, one after the other with
+// white space or record separators between them (application/x-ndjson, RFC
+// 7464). All are named alike.
+func readJSONTexts(body string, to *sink) error {
+	j := newJSONReader(body, "json", to)
+	j.separator = '\x1E'
+	for j.space(); j.i < len(j.s); j.space() {
+		if err := j.document(); err != nil || to.full {
+			return err
+		}
+	}
+	return j.duplicate
+}
+
+// readJSONLoosely shows what a lenient reader may find in a text that was never
+// said to be JSON: the values up to where it breaks, and from there on the
+// strings in it that have something to decode. It reports whether all of the
+// text is JSON. The error is one that wraps errBound.
+func readJSONLoosely(body string, to *sink) (whole bool, err error) {
+	j := newJSONReader(body, "json", to)
+	j.separator, j.loose = '\x1E', true
+	for j.space(); j.i < len(j.s); j.space() {
+		err := j.document()
+		if errors.Is(err, errBound) {
+			return false, err
+		}
+		if whole = err == nil; !whole {
+			break
+		}
+	}
+	whole = whole && j.i == len(j.s)
+	for !to.full {
+		start := strings.IndexAny(j.s[j.i:], "\"'")
+		if start < 0 {
+			break
+		}
+		start += j.i
+		j.i, j.quote = start, j.s[start]
+		text, _ := j.text() // it can only be cut
+		if strings.Contains(j.s[start:j.i], `\`) {
+			to.add(own("json"), text)
+		}
+	}
+	return whole, nil
+}
+
+func newJSONReader(body, path string, to *sink) *jsonReader {
+	return &jsonReader{s: body, to: to, path: []byte(path), quote: '"', budget: max(jsonGrowth*len(body), jsonFloor)}
+}
+
+// document reads one JSON text, up to its end.
+func (j *jsonReader) document() error {
+	j.root = len(j.path)
+	defer func() { j.path = j.path[:j.root] }()
 	j.space()
 	scalar := j.i < len(j.s) && j.s[j.i] != '{' && j.s[j.i] != '['
 	if scalar {
@@ -46,19 +124,11 @@ func readJSON(body string, to *sink) error {
 	if err := j.value(1); err != nil {
 		return fmt.Errorf("json at byte %d: %w", j.i, err)
 	}
-	if to.full {
+	if j.to.full || !scalar {
 		return nil
 	}
-	if scalar {
-		j.path = []byte("json")
-		if err := j.length(1); err != nil {
-			return err
-		}
-	}
-	if j.space(); j.i < len(j.s) {
-		return fmt.Errorf("json at byte %d: more after the value", j.i)
-	}
-	return j.duplicate
+	j.path = j.path[:j.root]
+	return j.length(1)
 }
 
 type jsonReader struct {
@@ -66,9 +136,14 @@ type jsonReader struct {
 	i         int
 	to        *sink
 	path      []byte
-	budget    int // bytes of names and values that may still be handed on
-	arrays    int // lengths handed on
+	budget    int  // bytes of names and values that may still be handed on
+	arrays    int  // lengths handed on
+	separator byte // counts as white space; 0: none
+	quote     byte // what ends a string
 	duplicate error
+	loose     bool // strings hold whatever some reader lets pass
+	root      int  // bytes of the path that name the whole text
+	lone      bool // the string holds a lone surrogate
 }
 
 func (j *jsonReader) space() {
@@ -77,7 +152,10 @@ func (j *jsonReader) space() {
 		case ' ', '\t', '\r', '\n':
 			j.i++
 		default:
-			return
+			if j.separator == 0 || j.s[j.i] != j.separator {
+				return
+			}
+			j.i++
 		}
 	}
 }
@@ -111,15 +189,25 @@ func (j *jsonReader) empty(depth int) error {
 // spend takes the current path and a value off the budget.
 func (j *jsonReader) spend(value int) error {
 	if j.budget -= len(j.path) + value; j.budget < 0 {
-		return errors.New("the paths of the values are many times larger than the body")
+		return fmt.Errorf("%w: the paths of the values are many times larger than the body", errBound)
 	}
 	return nil
+}
+
+// queryKey ends the path of what may be a GraphQL document.
+var queryKey = []byte(".query")
+
+// top reports whether the path is that of a key of the outermost object, or of
+// one of the objects in the outermost array: requests in a batch.
+func (j *jsonReader) top() bool {
+	between := string(j.path[j.root : len(j.path)-len(queryKey)])
+	return strings.Trim(between, ".0123456789") == "" && strings.Count(between, ".") < 2
 }
 
 // length hands on the length of an array. Lengths do not count as arguments
 // but are bounded alike.
 func (j *jsonReader) length(n int) error {
-	if j.arrays++; j.arrays > maxArguments {
+	if j.arrays++; j.arrays > j.to.arguments {
 		j.to.full = true
 		return nil
 	}
@@ -127,7 +215,7 @@ func (j *jsonReader) length(n int) error {
 	if err := j.spend(len(value)); err != nil {
 		return err
 	}
-	j.to.vars.ArgsPost().Add(string(j.path), value)
+	j.to.args.Add(string(j.path), value)
 	return nil
 }
 
@@ -147,9 +235,19 @@ func (j *jsonReader) value(depth int) error {
 	case '[':
 		return j.array(depth)
 	case '"':
+		j.lone = false
 		text, err := j.text()
 		if err != nil && !errors.Is(err, errCut) {
 			return err
+		}
+		if j.lone {
+			// Applications replace half a character, or drop it.
+			if err := j.add(strings.ReplaceAll(text, "\uFFFD", "")); err != nil {
+				return err
+			}
+		}
+		if bytes.HasSuffix(j.path, queryKey) && j.top() {
+			j.to.document(text) //nolint:errcheck // then it is just a text
 		}
 		return errors.Join(j.add(text), err)
 	}
@@ -164,8 +262,8 @@ func (j *jsonReader) value(depth int) error {
 }
 
 func (j *jsonReader) object(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
+	if depth > j.to.jsonDepth {
+		return fmt.Errorf("%w: nested deeper than %d", errBound, j.to.jsonDepth)
 	}
 	j.i++
 	if c, err := j.next(); err != nil {
@@ -220,8 +318,8 @@ func (j *jsonReader) object(depth int) error {
 }
 
 func (j *jsonReader) array(depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("nested deeper than %d", maxDepth)
+	if depth > j.to.jsonDepth {
+		return fmt.Errorf("%w: nested deeper than %d", errBound, j.to.jsonDepth)
 	}
 	j.i++
 	if c, err := j.next(); err != nil {
@@ -262,161 +360,4 @@ func (j *jsonReader) after(end byte) (bool, error) {
 	}
 	j.i--
 	return false, fmt.Errorf("neither a comma nor %q after a value", end)
-}
-
-// literal reads true, false, null or a number (RFC 8259 section 6).
-func (j *jsonReader) literal(c byte) error {
-	for _, word := range [...]string{"true", "false", "null"} {
-		if c == word[0] {
-			rest := j.s[j.i:]
-			if len(rest) < len(word) && rest == word[:len(rest)] {
-				j.i = len(j.s)
-				return errCut
-			}
-			if len(rest) < len(word) || rest[:len(word)] != word {
-				return errors.New("not a JSON value")
-			}
-			j.i += len(word)
-			return nil
-		}
-	}
-	digits := func() bool {
-		start := j.i
-		for j.i < len(j.s) && '0' <= j.s[j.i] && j.s[j.i] <= '9' {
-			j.i++
-		}
-		return j.i > start
-	}
-	has := func(set string) bool {
-		for k := range len(set) {
-			if j.i < len(j.s) && j.s[j.i] == set[k] {
-				j.i++
-				return true
-			}
-		}
-		return false
-	}
-	bad := func() error {
-		if j.i >= len(j.s) {
-			return errCut
-		}
-		return errors.New("not a JSON value")
-	}
-	has("-")
-	if !has("0") && !digits() {
-		return bad()
-	}
-	if has(".") && !digits() {
-		return bad()
-	}
-	if has("eE") {
-		has("+-")
-		if !digits() {
-			return bad()
-		}
-	}
-	return nil
-}
-
-// text reads a string (RFC 8259 section 7) and decodes it. A string without
-// escapes shares its memory with the body. When the body ends inside the
-// string, what is there is returned with errCut.
-func (j *jsonReader) text() (string, error) {
-	j.i++
-	start := j.i
-	for ; j.i < len(j.s); j.i++ {
-		switch c := j.s[j.i]; {
-		case c == '"':
-			j.i++
-			return j.s[start : j.i-1], nil
-		case c == '\\':
-			return j.escaped([]byte(j.s[start:j.i]))
-		case c < ' ':
-			return "", errors.New("a control in a string")
-		}
-	}
-	return j.s[start:], errCut
-}
-
-func (j *jsonReader) escaped(b []byte) (string, error) {
-	for j.i < len(j.s) {
-		c := j.s[j.i]
-		j.i++
-		switch {
-		case c == '"':
-			return view(b), nil
-		case c < ' ':
-			return "", errors.New("a control in a string")
-		case c != '\\':
-			b = append(b, c)
-			continue
-		}
-		if j.i >= len(j.s) {
-			break
-		}
-		c = j.s[j.i]
-		j.i++
-		switch c {
-		case '"', '\\', '/':
-			b = append(b, c)
-		case 'b':
-			b = append(b, '\b')
-		case 'f':
-			b = append(b, '\f')
-		case 'n':
-			b = append(b, '\n')
-		case 'r':
-			b = append(b, '\r')
-		case 't':
-			b = append(b, '\t')
-		case 'u':
-			r, err := j.unicode()
-			if err != nil {
-				return view(b), err
-			}
-			b = utf8.AppendRune(b, r)
-		default:
-			return "", fmt.Errorf("unknown escape \\%c", c)
-		}
-	}
-	return view(b), errCut
-}
-
-// unicode reads the four digits after \u and, for a high surrogate, the low
-// one that must follow. A lone surrogate becomes U+FFFD.
-func (j *jsonReader) unicode() (rune, error) {
-	four := func() (rune, error) {
-		if len(j.s)-j.i < 4 {
-			j.i = len(j.s)
-			return 0, errCut
-		}
-		var r rune
-		for range 4 {
-			d := hexValue(j.s[j.i])
-			if d < 0 {
-				return 0, errors.New("\\u without four hex digits")
-			}
-			r = r<<4 | rune(d)
-			j.i++
-		}
-		return r, nil
-	}
-	high, err := four()
-	if err != nil || high < 0xD800 || high > 0xDFFF {
-		return high, err
-	}
-	if high > 0xDBFF || j.i+1 >= len(j.s) || j.s[j.i] != '\\' || j.s[j.i+1] != 'u' {
-		return utf8.RuneError, nil
-	}
-	mark := j.i
-	j.i += 2
-	low, err := four()
-	if err != nil {
-		return 0, err
-	}
-	if low < 0xDC00 || low > 0xDFFF {
-		j.i = mark // not its other half: it speaks for itself
-		return utf8.RuneError, nil
-	}
-	return (high-0xD800)<<10 + (low - 0xDC00) + 0x10000, nil
 }

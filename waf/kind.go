@@ -15,6 +15,7 @@ const (
 	kindRaw                   // unknown: held, and judged as text
 	kindForm                  // application/x-www-form-urlencoded
 	kindJSON                  // application/json, +json
+	kindGraphQL               // application/graphql
 	kindXML                   // application/xml, text/xml, +xml
 	kindMultipart             // multipart/form-data: fields and names held, files stream
 )
@@ -60,8 +61,10 @@ func typeKind(contentType string) (kind, string) {
 		return kindForm, "URLENCODED"
 	case strings.HasPrefix(e, "multipart/form-data"):
 		return kindMultipart, "MULTIPART"
-	case sub == "json" || strings.HasSuffix(sub, "+json"):
+	case sub == "json" || strings.HasSuffix(sub, "+json") || manyTexts(e):
 		return kindJSON, "JSON"
+	case e == "application/graphql":
+		return kindGraphQL, ""
 	case sub == "xml" || strings.HasSuffix(sub, "+xml"):
 		return kindXML, "XML"
 	case opaque[top+"/"] || opaque[e]:
@@ -74,6 +77,15 @@ func typeKind(contentType string) (kind, string) {
 	}
 	return kindRaw, ""
 }
+
+// manyTexts reports whether a body of the type is a sequence of JSON texts.
+func manyTexts(contentType string) bool {
+	_, sub, _ := strings.Cut(essence(contentType), "/")
+	return textSequences[strings.TrimPrefix(sub, "x-")] || strings.HasSuffix(sub, "+json-seq")
+}
+
+// textSequences are the names of such types, without application/ and x-.
+var textSequences = map[string]bool{"ndjson": true, "jsonlines": true, "jsonl": true, "json-seq": true, "json-stream": true}
 
 // values calls f with the value of every field line with the name.
 func values(fields []gate.Field, name string, f func(value string)) {

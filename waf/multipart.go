@@ -13,15 +13,13 @@ import (
 const (
 	// maxPartHead is how large the header fields of one part may be.
 	maxPartHead = 16 << 10
-	// maxParts is how many parts a body may have.
-	maxParts = maxArguments
 	// fileSample is how much of a file is kept for rules to look at.
 	fileSample = 512
 	// maxEpilogue is how many bytes of line ends may follow the last boundary.
 	maxEpilogue = 4
 )
 
-// errManyParts says that a body has more than maxParts parts.
+// errManyParts says that a body has more parts than arguments are judged.
 var errManyParts = errors.New("too many parts")
 
 // A formReader takes a multipart/form-data body (RFC 7578, RFC 2046 section
@@ -39,6 +37,7 @@ type formReader struct {
 	ending    lineBreak // what stands for the CRLF of the delimiter
 	line      []byte    // what is being collected: two bytes after a boundary, or a part's head
 	parts     []formPart
+	most      int   // parts that are read
 	content   int64 // bytes of files
 	total     int64 // bytes in all
 	epilogue  int
@@ -67,13 +66,13 @@ const (
 	breakNone // right after the head of the part
 )
 
-// newFormReader takes the boundary from the Content-Type.
-func newFormReader(contentType string) (*formReader, error) {
+// newFormReader takes the boundary from the Content-Type. It reads most parts.
+func newFormReader(contentType string, most int) (*formReader, error) {
 	boundary, err := boundaryOf(contentType)
 	if err != nil {
 		return nil, err
 	}
-	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2}, nil
+	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2, most: most}, nil
 }
 
 // boundaryOf reads the one boundary parameter of a Content-Type.
@@ -182,6 +181,9 @@ func (f *formReader) start(b []byte) int {
 		f.matched = 0
 	}
 	if b[0] != f.delimiter[f.matched] {
+		if looks := shapeOf(string(b[:min(len(b), 1024)])); f.total == 0 && looks != shapeOther && looks != shapeMultipart {
+			f.lose(disagrees("a multipart form", looks))
+		}
 		f.lose(errors.New("something before the first boundary"))
 		return len(b)
 	}
@@ -199,7 +201,7 @@ func (f *formReader) after(b []byte) int {
 	}
 	switch string(f.line) {
 	case "\r\n":
-		if len(f.parts) == maxParts {
+		if len(f.parts) == f.most {
 			f.lose(errManyParts)
 			break
 		}
@@ -311,10 +313,7 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		for _, h := range p.headers {
 			vars.MultipartPartHeaders().Add(own(p.name), h)
 		}
-		names := []string{p.name}
-		if p.rawName != p.name {
-			names = append(names, p.rawName)
-		}
+		names := append([]string{p.name}, p.otherNames...)
 		for _, name := range names {
 			vars.MultipartName().Add(own(name), name)
 		}
@@ -330,15 +329,17 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		}
 		combined += p.size
 		if !p.file() {
-			for _, name := range names {
-				to.add(own(name), view(p.data))
+			if !f.json(p, to) {
+				for _, name := range names {
+					to.add(own(name), view(p.data))
+				}
 			}
-			if p.filename == "" && p.other == "" {
+			if p.filename == "" && len(p.otherFilenames) == 0 {
 				continue
 			}
 		}
-		for n, filename := range [...]string{p.filename, p.other} {
-			if filename == "" || n == 1 && filename == p.filename {
+		for _, filename := range append([]string{p.filename}, p.otherFilenames...) {
+			if filename == "" {
 				continue
 			}
 			vars.MultipartFilename().Add(own(p.name), filename)
@@ -351,4 +352,14 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 		vars.FilesTmpContent().Add(own(p.name), view(p.data))
 	}
 	put(vars.FilesCombinedSize(), strconv.FormatInt(combined, 10))
+}
+
+// json hands on a field that is said to be JSON, and reports whether it is.
+func (f *formReader) json(p *formPart, to *sink) bool {
+	if kind, _ := typeKind(p.contentType); kind != kindJSON {
+		return false
+	}
+	err := readNamedJSON(view(p.data), p.name, to)
+	f.flaw(err)
+	return err == nil
 }

@@ -2,6 +2,9 @@ package waf
 
 import (
 	"errors"
+	"fmt"
+	"mime"
+	"slices"
 	"strings"
 )
 
@@ -9,10 +12,11 @@ import (
 type formPart struct {
 	headers []string // as received
 	name    string
-	rawName string // with its escapes left in; the same unless there are any
-	// filename is what most applications take; other is what those take that
-	// decide differently between the forms of the parameter.
-	filename, other string
+	// otherNames and otherFilenames are what the name and the file name are to
+	// those who leave escapes in, or decode what is not encoded to others.
+	otherNames, otherFilenames []string
+	filename                   string
+	contentType                string
 	// plain says that a filename parameter makes the part a file to every
 	// application.
 	plain         bool
@@ -66,7 +70,16 @@ func (p *formPart) read(head string) error {
 		switch name {
 		case "content-disposition":
 			note(p.disposition(value))
+		case "content-transfer-encoding":
+			// RFC 7578 section 4.7 has done away with it; some still decode.
+			if e := strings.ToLower(value); e != "7bit" && e != "8bit" && e != "binary" {
+				note(fmt.Errorf("a part in the transfer encoding %.40q", value))
+			}
 		case "content-type":
+			p.contentType = value
+			if what := typeCharset(value); what != "" {
+				note(inCharset("a part in " + what))
+			}
 			// RFC 7578 section 4.3 has done away with these.
 			if e := essence(value); e == "multipart/mixed" || e == "multipart/form-data" {
 				note(errors.New("a part that has parts itself"))
@@ -105,8 +118,11 @@ func (p *formPart) disposition(value string) error {
 			p.duplicate = true
 			flaw = errors.New("a parameter of a part that appears twice")
 			// The first is kept where it is, the second is shown too.
-			if name == "filename" {
-				p.other = value
+			switch name {
+			case "filename":
+				p.otherFilenames = append(p.otherFilenames, value)
+			case "name":
+				p.otherNames = append(p.otherNames, value)
 			}
 			return nil
 		}
@@ -134,14 +150,48 @@ func (p *formPart) disposition(value string) error {
 	}
 	// A backslash is an escape to some applications and a part of the name to
 	// others, such as those that know old Windows browsers: both get judged.
-	if raw := p.filename; p.other == "" && strings.Contains(raw, `\`) {
-		p.filename, p.other = unescapeQuoted(raw), raw
+	if raw := p.filename; strings.Contains(raw, `\`) && star == "" {
+		quote, _, _ := strings.Cut(raw, `"`) // the end to those who know no escapes
+		p.filename, p.otherFilenames = unescapeQuoted(raw), append(p.otherFilenames, raw, quote)
 	}
-	p.rawName, p.name = p.name, unescapeQuoted(p.name)
+	if raw := p.name; strings.Contains(raw, `\`) {
+		p.name, p.otherNames = unescapeQuoted(raw), append(p.otherNames, raw)
+	}
+	p.otherFilenames = decodedNames(p.filename, p.otherFilenames)
+	p.otherNames = decodedNames(p.name, p.otherNames)
 	if flaw != nil {
 		return flaw
 	}
 	return err
+}
+
+// maxForms is how many forms of a name are decoded once more.
+const maxForms = 8
+
+// decodedNames returns the other forms of a name, without it and without
+// repeats: those that are known, and for each what those make of it who decode
+// percent signs, as browsers write quotes and line ends (HTML section 4.10.21.8),
+// or words encoded as in mail (RFC 2047), as some libraries do.
+func decodedNames(name string, others []string) []string {
+	forms := append([]string{name}, others...)
+	for i := 0; i < len(forms) && i < maxForms; i++ {
+		form := forms[i]
+		if decoded := percentDecoded(form); decoded != form {
+			forms = append(forms, decoded)
+		}
+		if strings.Contains(form, "=?") {
+			if decoded, err := new(mime.WordDecoder).DecodeHeader(form); err == nil && decoded != form {
+				forms = append(forms, decoded)
+			}
+		}
+	}
+	var out []string
+	for _, form := range forms {
+		if form != "" && form != name && !slices.Contains(out, form) {
+			out = append(out, form)
+		}
+	}
+	return out
 }
 
 // slippery reports whether a parameter may end elsewhere for an application
@@ -165,8 +215,8 @@ func (p *formPart) extend(star string) error {
 	}
 	name := percentDecoded(pieces[2])
 	p.charset, p.lang, p.extended = pieces[0], pieces[1], true
-	if p.filename != "" && p.filename != name {
-		p.other = p.filename
+	if p.filename != "" {
+		p.otherFilenames = append(p.otherFilenames, p.filename)
 	}
 	p.filename = name
 	if p.quoted {

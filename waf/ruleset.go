@@ -39,6 +39,7 @@ type ruleset struct {
 	waf   coraza.WAF
 	hash  string
 	rules index
+	named map[string]bool // parameters and cookies that rules name
 }
 
 // close gives back what the engine remembers for the set.
@@ -110,7 +111,7 @@ func render(name string, p Policy) (source, error) {
 	}
 	var b bytes.Buffer
 	if err := tmpl.Execute(&b, map[string]any{
-		"Engine": engine, "Arguments": maxArguments, "Paranoia": p.Paranoia,
+		"Engine": engine, "Arguments": p.Arguments, "Paranoia": p.Paranoia,
 		"InboundThreshold": p.InboundThreshold, "OutboundThreshold": p.OutboundThreshold,
 		"Methods": strings.Join(methods, " "), "ContentTypes": strings.TrimSpace(types), "Decodes": len(p.Decode) > 0,
 	}); err != nil {
@@ -274,7 +275,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, hash: p.sum(), rules: indexOf(p.sources)}
+	r := &ruleset{waf: w, hash: p.sum(), rules: indexOf(p.sources), named: namedArguments(p.sources)}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}

@@ -43,6 +43,7 @@ type Transaction struct {
 
 	contentType string // of the first Content-Type field
 	typeClash   bool   // another Content-Type field says something else
+	query       *sink  // what the query holds beyond its parameters
 	cookies     int
 	kind        kind
 	coding      coding.Coding // of a body that is judged; empty: it has none
@@ -84,8 +85,8 @@ func (t *Transaction) Request() gate.Verdict {
 
 func (t *Transaction) request() {
 	t.fill()
-	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > maxArguments {
-		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", maxArguments)) {
+	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > t.policy.Arguments {
+		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", t.policy.Arguments)) {
 			return
 		}
 	}
@@ -93,6 +94,9 @@ func (t *Transaction) request() {
 		return
 	}
 	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
+		return
+	}
+	if t.exceeds(t.query, "arguments in the query") || t.query.flaw != nil && t.unreadable(reasonOf(t.query.flaw), t.query.flaw.Error()) {
 		return
 	}
 	if !t.settleKind() {
@@ -128,6 +132,9 @@ func (t *Transaction) settleKind() bool {
 	if t.kind == kindOpaque {
 		return true
 	}
+	if what := typeCharset(t.contentType); what != "" && t.unreadable(gate.WAFCharset, what) {
+		return false
+	}
 	if t.typeClash {
 		return !t.find(gate.WAFBodyUnreadable, "Content-Type fields that disagree")
 	}
@@ -156,11 +163,26 @@ func (t *Transaction) judge(parse error) {
 	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
 		return
 	}
-	v := gate.Refusal(gate.WAFBodyUnreadable, t.mode(), parse.Error())
+	t.unreadable(reasonOf(parse), parse.Error())
+}
+
+// reasonOf is the reason to refuse what could not be read.
+func reasonOf(parse error) gate.Reason {
+	if f, ok := errors.AsType[*finding](parse); ok {
+		return f.reason
+	}
+	return gate.WAFBodyUnreadable
+}
+
+// unreadable takes the refusal of a body that the rules cannot read as the
+// application does. By policy it passes, recorded. It reports whether the
+// request ends here.
+func (t *Transaction) unreadable(r gate.Reason, detail string) bool {
+	v := gate.Refusal(r, t.mode(), detail)
 	if t.policy.PassOnError {
 		v.Action = gate.Observe
 	}
-	t.take(v)
+	return t.take(v)
 }
 
 // phase runs one phase and takes its verdict. It reports whether the request

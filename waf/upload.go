@@ -3,7 +3,6 @@ package waf
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"sallyport/internal/gate"
@@ -55,7 +54,7 @@ type upload struct {
 // multipart judges a multipart body, holding it as long as it holds no file
 // that is too large for that.
 func (t *Transaction) multipart() {
-	form, err := newFormReader(t.contentType)
+	form, err := newFormReader(t.contentType, t.policy.Arguments)
 	if err != nil {
 		t.judge(err)
 		return
@@ -302,16 +301,29 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
-	to := sink{vars: t.tx.Variables()}
-	t.upload.form.tell(to.vars, &to)
-	if c := t.upload.coded; c != nil && !c.plain.tell(t.upload.form, &to) && t.find(gate.WAFEncoding, t.strayText()) {
+	to := newSink(t.tx.Variables(), t.policy)
+	t.upload.form.tell(to.vars, to)
+	if c := t.upload.coded; c != nil && !c.plain.tell(t.upload.form, to) && t.find(gate.WAFEncoding, t.strayText()) {
 		t.judged = true
 		return
 	}
-	many := to.full || errors.Is(parse, errManyParts)
-	if many && t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parts", maxParts)) {
+	to.full = to.full || errors.Is(parse, errManyParts)
+	if t.exceeds(to, "parts") {
 		t.judged = true
 		return
+	}
+	if parse == nil && t.upload.form.state == formEnd {
+		parse = t.upload.form.defect // of the JSON in it; a part that is not there yet is no defect
+	}
+	if errors.Is(parse, errDuplicate) {
+		if t.find(gate.WAFDuplicateName, parse.Error()) {
+			t.judged = true
+			return
+		}
+		parse = nil
+	}
+	if to.flaw != nil {
+		parse = to.flaw
 	}
 	t.judge(parse)
 }

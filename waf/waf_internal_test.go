@@ -18,10 +18,13 @@ import (
 	"sallyport/waf/coding"
 )
 
+// bounds are those of a policy that sets none.
+var bounds = policy{Policy: Policy{}.bounded(), rules: &ruleset{}}
+
 // standard is the policy that configuration fills in when nothing is written.
 func standard() Policy {
 	return Policy{Mode: gate.Enforce, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
-		Inspect: 1 << 20, Decode: coding.All, ResponseBody: "errors", ResponseLimit: 512 << 10}
+		Inspect: 1 << 20, Decode: coding.All, ResponseBody: "errors", ResponseLimit: 512 << 10}.bounded()
 }
 
 // shared builds the engine that most tests use once; compiling the rules

@@ -8,34 +8,38 @@ import (
 	"strings"
 
 	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 )
 
 // maxXMLDepth is how deep an XML body may nest, as in most XML libraries.
 const maxXMLDepth = 256
 
 // readXML takes an XML text apart: the values of attributes become XML://@*,
-// text becomes XML:/*, joined between two tags as applications read it,
-// whatever comments and CDATA sections cut it into. Unlike the engine's own
+// and XML:/* too unless they only name a namespace, because most rules look
+// nowhere else; text becomes XML:/*, joined between two tags as applications read it,
+// whatever comments and CDATA sections cut it into, and so does what processing
+// instructions say. Unlike the engine's own
 // reader it also hands on a document type that declares something or names an
 // external subset, as it is written, because entities hide there, and knows no
 // elements without an end, such as the <param> and <link> of HTML. Nothing is
 // resolved or fetched.
 //
-// Texts and attributes beyond maxArguments each are joined to one value, so
+// Texts and attributes beyond the bound of arguments each are joined to one value, so
 // that the cost of the rules is bounded and nothing stays unseen.
 //
 // Where a value stands is remembered in places, for the record: an element
 // named password says what nothing else would.
-func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlaces) error {
+func readXML(body string, to *sink, places xmlPlaces) error {
+	if encoding := declaredEncoding(body); !readableCharset(encoding) {
+		return inCharset(fmt.Sprintf("encoding %.40q", encoding))
+	}
 	d := xml.NewDecoder(strings.NewReader(body))
 	// The lenient mode sees more: it goes on where a strict reader stops, and
 	// so judges what a lenient application would read.
 	d.Strict = false
 	d.Entity = xml.HTMLEntity
 	d.CharsetReader = charset
-	attributes := xmlValues{to: vars.RequestXML(), name: "//@*"}
-	texts := xmlValues{to: vars.RequestXML(), name: "/*"}
+	attributes := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "//@*"}
+	texts := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "/*"}
 	var text strings.Builder
 	var open []string // elements
 	flush := func() {
@@ -61,17 +65,26 @@ func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlace
 		case xml.StartElement:
 			flush()
 			if open = append(open, t.Name.Local); len(open) > maxXMLDepth {
-				return fmt.Errorf("xml at byte %d: nested deeper than %d", d.InputOffset(), maxXMLDepth)
+				return fmt.Errorf("xml at byte %d: %w: nested deeper than %d", d.InputOffset(), errBound, maxXMLDepth)
 			}
 			for _, a := range t.Attr {
 				places.add(a.Value, open, a.Name.Local)
 				attributes.add(a.Value)
+				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+					texts.add(a.Value)
+				}
 			}
 		case xml.EndElement:
 			flush()
 			open = open[:max(0, len(open)-1)]
 		case xml.CharData:
 			text.Write(t)
+		case xml.ProcInst:
+			if t.Target != "xml" && len(t.Inst) > 0 {
+				// No text to most applications, code or an address to some.
+				places.add(string(t.Inst), []string{"?" + t.Target}, "")
+				texts.add(string(t.Inst))
+			}
 		case xml.Directive:
 			if declares(string(t)) {
 				places.add("<!"+string(t)+">", []string{"!DOCTYPE"}, "")
@@ -93,11 +106,14 @@ type xmlPlaces map[string]string
 // transformed it, or that stands at several places.
 const unplaced = "?"
 
+// maxPlaces is how many values have their place remembered.
+const maxPlaces = 2000
+
 // add remembers the innermost elements around a value, and its attribute.
 func (p xmlPlaces) add(value string, open []string, attribute string) {
 	before, known := p[value]
-	if !known && len(p) == 2*maxArguments {
-		return // more than that are joined anyway
+	if !known && len(p) == maxPlaces {
+		return // the record can do without
 	}
 	place := ""
 	for _, name := range open[max(0, len(open)-4):] {
@@ -126,12 +142,13 @@ func (p xmlPlaces) of(value string) string {
 type xmlValues struct {
 	to    collection.Map
 	name  string
+	most  int // values, the last of which holds the rest
 	count int
 	rest  strings.Builder
 }
 
 func (v *xmlValues) add(value string) {
-	if v.count++; v.count < maxArguments {
+	if v.count++; v.count < v.most {
 		v.to.Add(own(v.name), value)
 		return
 	}
@@ -145,15 +162,16 @@ func (v *xmlValues) finish() {
 }
 
 // charset reads the encodings of a single byte that XML from older systems
-// declares. Whatever else is declared cannot be judged and is refused.
+// declares: all of them as ISO 8859-1, as it is ASCII that rules look for.
+// Whatever else is declared cannot be judged and is refused.
 func charset(label string, input io.Reader) (io.Reader, error) {
-	switch strings.ToLower(label) {
-	case "utf-8", "utf8", "us-ascii", "ascii":
+	switch name := strings.ToLower(label); {
+	case !readableCharset(name):
+		return nil, inCharset(fmt.Sprintf("encoding %.40q", label))
+	case name == "" || strings.HasPrefix(name, "utf") || strings.HasSuffix(name, "ascii"):
 		return input, nil
-	case "iso-8859-1", "latin1":
-		return &latin1{r: input}, nil
 	}
-	return nil, fmt.Errorf("unknown encoding %.40q", label)
+	return &latin1{r: input}, nil
 }
 
 // latin1 turns ISO 8859-1 into UTF-8.

@@ -10,7 +10,8 @@ import (
 func newPolicy() waf.Policy {
 	return waf.Policy{
 		Mode: gate.Enforce, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
-		Inspect: mib, Decode: waf.Codings, ResponseBody: "errors", ResponseLimit: 512 * kib,
+		Inspect: mib, Decode: waf.Codings, Arguments: 1000, JSONDepth: 64, GraphQL: waf.GraphQL{Depth: 16, Aliases: 30, Batch: 10},
+		ResponseBody: "errors", ResponseLimit: 512 * kib,
 	}
 }
 
@@ -25,6 +26,13 @@ func (r *reader) policy(o *object) waf.Policy {
 		set(o, "inspect", &p.Inspect, size[int64](kib, gib))
 		set(o, "over", &p.OverHead, flag("reject", "head"))
 		setList(o, "decode", &p.Decode, choice(waf.Codings...))
+		set(o, "arguments", &p.Arguments, integer(1, 10_000))
+		set(o, "json_depth", &p.JSONDepth, integer(1, 1000))
+		o.section("graphql", func(o *object) {
+			set(o, "depth", &p.GraphQL.Depth, integer(1, 1000))
+			set(o, "aliases", &p.GraphQL.Aliases, integer(1, 10_000))
+			set(o, "batch", &p.GraphQL.Batch, integer(1, 10_000))
+		})
 	})
 	o.section("response_body", func(o *object) {
 		set(o, "inspect", &p.ResponseBody, choice("off", "errors", "all"))

@@ -95,6 +95,9 @@ const (
 	WAFTooManyArguments    Reason = "waf.too_many_arguments"
 	WAFBodyTooLarge        Reason = "waf.body_too_large"
 	WAFBodyUnreadable      Reason = "waf.body_unreadable"
+	WAFBodyType            Reason = "waf.body_type"
+	WAFCharset             Reason = "waf.charset"
+	WAFGraphQLLimit        Reason = "waf.graphql_limit"
 	WAFEncoding            Reason = "waf.encoding"
 	WAFMemory              Reason = "waf.memory"
 	WAFBusy                Reason = "waf.busy"
@@ -446,6 +449,15 @@ var reasons = []ReasonInfo{
 	{WAFBodyUnreadable, ClassPolicy, 400, true, "the body is not what its Content-Type says", "",
 		"Bodies that the rules cannot read but the application can.",
 		"Fix the client, or the Content-Type."},
+	{WAFBodyType, ClassPolicy, 415, true, "the body is plainly of another type than its Content-Type says", "RFC 9110 section 8.3",
+		"A body that the rules read as one thing and an application, which looks for itself, as another: a form with files that is called text, XML that is called JSON.",
+		"Send the Content-Type that the body has. JSON and XML that are called text or a form need no change: they are judged as both."},
+	{WAFCharset, ClassPolicy, 415, true, "text in a charset in which the rules would not see what the application sees", "RFC 9110 section 8.3.2",
+		"In UTF-7, UTF-16 or EBCDIC an attack has no byte that a rule looks for.",
+		"Send UTF-8. Charsets of one byte that hold ASCII, such as ISO-8859-1 and windows-1252, are read too."},
+	{WAFGraphQLLimit, ClassPolicy, 403, false, "a GraphQL request that nests deeper, or has more aliases or operations, than the policy allows", "",
+		"A small request that keeps a server busy for minutes, or that tries a thousand passwords at once.",
+		"Ask for less at a time, or raise request_body.graphql of the policy."},
 	{WAFEncoding, ClassPolicy, 415, true, "a compressed body that the rules cannot read: its Content-Encoding is unknown, not in request_body.decode or one of several, it is not one complete member with nothing behind it, it grows to more than 100 times its size, or it holds much text that is not in its content", "RFC 9110 section 8.4",
 		"Attacks that hide from the rules in compressed bodies, and small bodies that fill memory.",
 		"Look at detail; send one of the codings of request_body.decode, or no Content-Encoding. A backend that expects another one needs a route of its own, with a policy whose mode is off."},

@@ -1,0 +1,182 @@
+package waf
+
+import (
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// literal reads true, false, null or a number (RFC 8259 section 6).
+func (j *jsonReader) literal(c byte) error {
+	for _, word := range [...]string{"true", "false", "null"} {
+		if c == word[0] {
+			rest := j.s[j.i:]
+			if len(rest) < len(word) && rest == word[:len(rest)] {
+				j.i = len(j.s)
+				return errCut
+			}
+			if len(rest) < len(word) || rest[:len(word)] != word {
+				return errors.New("not a JSON value")
+			}
+			j.i += len(word)
+			return nil
+		}
+	}
+	digits := func() bool {
+		start := j.i
+		for j.i < len(j.s) && '0' <= j.s[j.i] && j.s[j.i] <= '9' {
+			j.i++
+		}
+		return j.i > start
+	}
+	has := func(set string) bool {
+		for k := range len(set) {
+			if j.i < len(j.s) && j.s[j.i] == set[k] {
+				j.i++
+				return true
+			}
+		}
+		return false
+	}
+	bad := func() error {
+		if j.i >= len(j.s) {
+			return errCut
+		}
+		return errors.New("not a JSON value")
+	}
+	start := j.i
+	has("-")
+	if !has("0") && !digits() {
+		return bad()
+	}
+	if has(".") && !digits() {
+		return bad()
+	}
+	if has("eE") {
+		has("+-")
+		exponent := j.i
+		if !digits() {
+			return bad()
+		}
+		if j.i-exponent > maxExponent {
+			return fmt.Errorf("%w: an exponent of more than %d digits", errBound, maxExponent)
+		}
+	}
+	if j.i-start > maxNumber {
+		return fmt.Errorf("%w: a number of more than %d bytes", errBound, maxNumber)
+	}
+	return nil
+}
+
+// text reads a string (RFC 8259 section 7) and decodes it. A string without
+// escapes shares its memory with the body. When the body ends inside the
+// string, what is there is returned with errCut.
+func (j *jsonReader) text() (string, error) {
+	j.i++
+	start := j.i
+	for ; j.i < len(j.s); j.i++ {
+		switch c := j.s[j.i]; {
+		case c == j.quote:
+			j.i++
+			return j.s[start : j.i-1], nil
+		case c == '\\':
+			return j.escaped([]byte(j.s[start:j.i]))
+		case c < ' ' && !j.loose:
+			return "", errors.New("a control in a string")
+		}
+	}
+	return j.s[start:], errCut
+}
+
+func (j *jsonReader) escaped(b []byte) (string, error) {
+	for j.i < len(j.s) {
+		c := j.s[j.i]
+		j.i++
+		switch {
+		case c == j.quote:
+			return view(b), nil
+		case c < ' ' && !j.loose:
+			return "", errors.New("a control in a string")
+		case c != '\\':
+			b = append(b, c)
+			continue
+		}
+		if j.i >= len(j.s) {
+			break
+		}
+		c = j.s[j.i]
+		j.i++
+		switch c {
+		case '"', '\\', '/':
+			b = append(b, c)
+		case 'b':
+			b = append(b, '\b')
+		case 'f':
+			b = append(b, '\f')
+		case 'n':
+			b = append(b, '\n')
+		case 'r':
+			b = append(b, '\r')
+		case 't':
+			b = append(b, '\t')
+		case 'u':
+			start := j.i
+			r, err := j.unicode()
+			switch {
+			case err == nil:
+				b = utf8.AppendRune(b, r)
+			case j.loose:
+				b, j.i = append(b, 'u'), start
+			default:
+				return view(b), err
+			}
+		default:
+			if j.loose {
+				b = append(b, c)
+				continue
+			}
+			return "", fmt.Errorf("unknown escape \\%c", c)
+		}
+	}
+	return view(b), errCut
+}
+
+// unicode reads the four digits after \u and, for a high surrogate, the low
+// one that must follow. A lone surrogate becomes U+FFFD.
+func (j *jsonReader) unicode() (rune, error) {
+	four := func() (rune, error) {
+		if len(j.s)-j.i < 4 {
+			j.i = len(j.s)
+			return 0, errCut
+		}
+		var r rune
+		for range 4 {
+			d := hexValue(j.s[j.i])
+			if d < 0 {
+				return 0, errors.New("\\u without four hex digits")
+			}
+			r = r<<4 | rune(d)
+			j.i++
+		}
+		return r, nil
+	}
+	high, err := four()
+	if err != nil || high < 0xD800 || high > 0xDFFF {
+		return high, err
+	}
+	if high > 0xDBFF || j.i+1 >= len(j.s) || j.s[j.i] != '\\' || j.s[j.i+1] != 'u' {
+		j.lone = true
+		return utf8.RuneError, nil
+	}
+	mark := j.i
+	j.i += 2
+	low, err := four()
+	if err != nil {
+		return 0, err
+	}
+	if low < 0xDC00 || low > 0xDFFF {
+		j.i, j.lone = mark, true // not its other half: it speaks for itself
+		return utf8.RuneError, nil
+	}
+	return (high-0xD800)<<10 + (low - 0xDC00) + 0x10000, nil
+}

@@ -108,8 +108,9 @@ var ownedOperators = map[string]string{
 	"geolookup":   "use geo and its country and ASN databases",
 }
 
-// check judges one directive of an operator's file by itself.
-func check(d directive) gate.Diagnostics {
+// check judges one directive of an operator's file by itself. core says that
+// the file is one of a Core Rule Set.
+func check(d directive, core bool) gate.Diagnostics {
 	if hint, ok := owned[d.name]; ok {
 		return gate.Diagnostics{d.at("the configuration owns "+firstWord(d.raw), hint)}
 	}
@@ -124,11 +125,11 @@ func check(d directive) gate.Diagnostics {
 	if d.name != "secrule" && d.name != "secaction" && d.name != "secruleupdateactionbyid" {
 		return nil
 	}
-	return checkRule(d)
+	return checkRule(d, core)
 }
 
 // checkRule judges the operator and the actions of a rule.
-func checkRule(d directive) gate.Diagnostics {
+func checkRule(d directive, core bool) gate.Diagnostics {
 	var diags gate.Diagnostics
 	r := parseRule(d)
 	if d.name == "secruleupdateactionbyid" {
@@ -139,6 +140,9 @@ func checkRule(d directive) gate.Diagnostics {
 		diags = append(diags, d.at("the operator @"+r.operator+" is not available", hint))
 	}
 	for _, a := range r.actions {
+		if core && harmless(a) {
+			continue
+		}
 		if hint, ok := ownedActions[a.name]; ok {
 			diags = append(diags, d.at("the action "+a.name+" is not available", hint))
 		}

@@ -46,6 +46,9 @@ type PolicyInfo struct {
 	// empty when the mode is off.
 	Ruleset string
 	Rules   int // how many rules it has
+	// CRS is the version of its Core Rule Set, as "OWASP_CRS/4.25.0"; empty
+	// without one.
+	CRS string
 }
 
 // New compiles the policies. Policies that come to the same rules share one
@@ -130,6 +133,10 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("mode %q", p.Mode)
 	case p.Paranoia < 1 || p.Paranoia > 4:
 		return fmt.Errorf("paranoia level %d", p.Paranoia)
+	case p.DetectionParanoia != 0 && p.DetectionParanoia < p.Paranoia || p.DetectionParanoia > 4:
+		return fmt.Errorf("detection paranoia level %d at level %d", p.DetectionParanoia, p.Paranoia)
+	case p.CRS == crsOff && len(p.RulesBefore)+len(p.RulesAfter) == 0:
+		return errors.New("no Core Rule Set and no rule files: nothing would be judged")
 	case p.InboundThreshold < 1 || p.OutboundThreshold < 1:
 		return fmt.Errorf("thresholds %d and %d", p.InboundThreshold, p.OutboundThreshold)
 	case p.Inspect < 1 || p.ResponseLimit < 1:
@@ -155,7 +162,7 @@ func (e *Engine) Policies() map[string]PolicyInfo {
 			infos[name] = PolicyInfo{}
 			continue
 		}
-		infos[name] = PolicyInfo{Ruleset: p.rules.hash, Rules: len(p.rules.rules)}
+		infos[name] = PolicyInfo{Ruleset: p.rules.hash, Rules: len(p.rules.rules), CRS: p.rules.crs}
 	}
 	return infos
 }

@@ -201,7 +201,7 @@ func FuzzSplit(f *testing.F) {
 			if d.raw == "" {
 				t.Fatal("an empty directive")
 			}
-			check(d)
+			check(d, false)
 		}
 	})
 }

@@ -17,7 +17,7 @@ func fixtures(t *testing.T) string {
 	t.Setenv("SALLYPORT_TEST_FIELDS", "50")
 	t.Setenv("SALLYPORT_TEST_HOST", "10.0.0.11")
 	dir := t.TempDir()
-	for _, sub := range []string{"rules", "adir", "shared", "opened", "logs", "run"} {
+	for _, sub := range []string{"rules", "crs", "adir", "shared", "opened", "logs", "run"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -152,7 +152,7 @@ func RehearseCRS(setup string, backend http.Handler) (*Rehearsal, error) {
 	}
 	const name = "default"
 	p := cfg.WAF.Policies[name]
-	p.Paranoia = 4
+	p.Paranoia, p.DetectionParanoia = 4, 4
 	p.Mode = gate.Watch
 	p.ResponseBody = "all"
 	p.RulesBefore = []string{file}

@@ -60,6 +60,12 @@ type Policy struct {
 	// or relative to the working directory. A pattern that matches no file is
 	// an error.
 	RulesBefore, RulesAfter []string
+	// ExclusionFiles are the file name patterns of exclusions, absolute, and
+	// Exclusions what they say for this policy, in order.
+	ExclusionFiles []string
+	Exclusions     []Exclusion
+	// Routes are the names of the routes that use the policy.
+	Routes []string
 	// Methods are the allowed methods of the CRS (tx.allowed_methods): those
 	// of http.methods and of the routes that use the policy.
 	Methods []string

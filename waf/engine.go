@@ -203,6 +203,7 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 			return
 		}
 		t.tx = tx
+		t.exclude()
 	})
 	if t.broken {
 		t.fixed = t.verdict

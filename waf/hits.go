@@ -25,6 +25,7 @@ func (t *Transaction) summarise() {
 		direction = "outbound"
 	}
 	t.result.Score, t.result.Threshold = t.score(direction), t.threshold(direction)
+	t.result.Excluded = t.excluded()
 	for _, m := range t.tx.MatchedRules() {
 		t.result.Hits = append(t.result.Hits, t.hits(m)...)
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
@@ -29,6 +30,8 @@ type ruleset struct {
 	hash  string
 	crs   string // its version
 	rules index
+	// exclusions are all of them, those that the rules were built with too.
+	exclusions []*exclusion
 }
 
 // close gives back what the engine remembers for the set.
@@ -43,6 +46,9 @@ func (r *ruleset) close() error {
 type plan struct {
 	sources []source
 	data    map[string][]byte
+	// exclusions are what is left out, when the rules are built and when they
+	// run.
+	exclusions []*exclusion
 }
 
 // planFor reads and renders what the policy consists of.
@@ -67,8 +73,12 @@ func planFor(name string, p Policy) (plan, gate.Diagnostics, error) {
 	}
 	l.diags = append(l.diags, duplicates(sources)...)
 	l.diags = append(l.diags, idle(sources)...)
+	out := plan{sources: sources, data: l.data}
+	if !l.diags.Fatal() { // else ids may be missing for another reason
+		l.diags = append(l.diags, out.exclude(p, time.Now())...)
+	}
 	l.diags.Sort()
-	return plan{sources: sources, data: l.data}, l.diags, nil
+	return out, l.diags, nil
 }
 
 // foreignRules reports whether the source holds rules of the operator.
@@ -85,6 +95,9 @@ func (p plan) sum() string {
 		for _, d := range s.directives {
 			part(h, d.raw)
 		}
+	}
+	for _, x := range p.exclusions {
+		part(h, x.describe())
 	}
 	// A word list's name holds a hash of its content and stands in the rule.
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
@@ -106,7 +119,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, hash: p.sum(), crs: p.version(), rules: indexOf(p.sources)}
+	r := &ruleset{waf: w, hash: p.sum(), crs: p.version(), rules: indexOf(p.sources), exclusions: p.exclusions}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}

@@ -50,6 +50,7 @@ func (r *reader) files(c *Config) {
 		r.matches("policies."+name+".rules_before", p.RulesBefore)
 		r.matches("policies."+name+".rules_after", p.RulesAfter)
 	}
+	r.exclusions(c)
 	for _, p := range c.Proxy.Pools {
 		r.poolFiles("pools."+p.Name+".tls", p.TLS)
 		for i, b := range p.Backends {

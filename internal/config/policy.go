@@ -43,6 +43,7 @@ func (r *reader) policy(o *object) waf.Policy {
 	})
 	setList(o, "rules_before", &p.RulesBefore, r.pattern)
 	setList(o, "rules_after", &p.RulesAfter, r.pattern)
+	setList(o, "exclusions", &p.ExclusionFiles, r.pattern)
 	if p.CRS == crsOff && p.Mode != gate.Off && len(p.RulesBefore)+len(p.RulesAfter) == 0 && !r.within(o.join("rules_before")) && !r.within(o.join("rules_after")) {
 		r.fail(o.join("crs"), "no Core Rule Set and no rule files: nothing would be judged", "name files in rules_after, or write mode: off")
 	}

@@ -190,6 +190,7 @@ func (p *printer) policy(name string, w waf.Policy) {
 	p.line(2, "response_body: {inspect: %s, limit: %s}", text(w.ResponseBody), writeSize(w.ResponseLimit))
 	p.line(2, "rules_before: %s", texts(w.RulesBefore, same))
 	p.line(2, "rules_after: %s", texts(w.RulesAfter, same))
+	p.line(2, "exclusions: %s", texts(w.ExclusionFiles, same))
 }
 
 func (p *printer) pool(pc proxy.PoolConfig) {

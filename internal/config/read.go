@@ -204,6 +204,11 @@ func (r *reader) allow(c *Config) {
 	}
 	for name, p := range c.WAF.Policies {
 		p.Versions = slices.Clone(versions)
+		for _, rt := range c.Proxy.Routes {
+			if rt.Route.Policy == name {
+				p.Routes = append(p.Routes, rt.Route.Name)
+			}
+		}
 		p.Methods = slices.Clone(c.Proxy.Methods)
 		for _, rt := range c.Proxy.Routes {
 			for _, m := range rt.Route.Methods {

@@ -2,16 +2,20 @@ package waf
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // An entry is one rule of a plan, with the links of its chain.
 type entry struct {
 	id      int
+	at      int    // how many directives stand above it
 	links   []link // the first is the head
 	removed *directive
+	until   int         // where removed stands
 	changed []directive // by SecRuleUpdate…
-	foreign bool
+	foreign bool        // of the operator
+	core    bool        // of a Core Rule Set of the operator's
 }
 
 // A link is one SecRule or SecAction of a chain.
@@ -25,14 +29,16 @@ type link struct {
 func catalogue(sources []source) []*entry {
 	var out []*entry
 	var last *entry
+	n := -1
 	for _, s := range sources {
 		chained := false
 		for _, d := range s.directives {
+			n++
 			switch {
 			case d.name == "secrule" || d.name == "secaction":
 				r := parseRule(d)
 				if !chained {
-					last = &entry{id: r.id(), foreign: s.foreign && !s.core}
+					last = &entry{id: r.id(), at: n, foreign: s.foreign && !s.core, core: s.core}
 					if last.id != 0 {
 						out = append(out, last)
 					}
@@ -42,7 +48,7 @@ func catalogue(sources []source) []*entry {
 			case strings.HasPrefix(d.name, "secruleremove"):
 				for _, e := range out {
 					if e.removed == nil && d.names(e) {
-						e.removed = &d
+						e.removed, e.until = &d, n
 					}
 				}
 			case strings.HasPrefix(d.name, "secruleupdate"):
@@ -76,11 +82,26 @@ func (d directive) names(e *entry) bool {
 			args = unquote(firstWord(args))
 		}
 		return slices.Contains(e.tags(), args)
-	case strings.HasSuffix(d.name, "bymsg"):
+	case strings.HasSuffix(d.name, "bymsg"): // of a ctl action
 		msg, _ := e.links[0].action("msg")
-		return !update && msg == args
+		return msg == args
 	}
 	return false
+}
+
+// phases are the words for numbers that SecLang has.
+var phases = map[string]int{"request": 2, "response": 4, "logging": 5}
+
+// phase is when the rule runs, 1 to 5.
+func (e *entry) phase() int {
+	text, _ := e.links[0].action("phase")
+	if n, err := strconv.Atoi(text); err == nil {
+		return n
+	}
+	if n, ok := phases[strings.ToLower(text)]; ok {
+		return n
+	}
+	return 2
 }
 
 // tags are those of the rule's head, which are the ones that count.

@@ -44,13 +44,12 @@ type exclusion struct {
 // exclude adds the exclusions to the plan: as directives at the end, below
 // every rule, where one holds for all requests and the directive says all that
 // the exclusion means; else as what is done for each request.
-func (p *plan) exclude(pol Policy, now time.Time) gate.Diagnostics {
+func (p *plan) exclude(pol Policy, rules []*entry, now time.Time) gate.Diagnostics {
 	if len(pol.Exclusions) == 0 {
 		return nil
 	}
 	var diags gate.Diagnostics
 	s := source{name: "@sallyport/exclusions.conf", shown: "exclusions.conf"}
-	rules := catalogue(p.sources)
 	for i := range pol.Exclusions {
 		x := &exclusion{Exclusion: &pol.Exclusions[i]}
 		ids, found := x.find(rules, now)

@@ -308,7 +308,7 @@ func FuzzExclusion(f *testing.F) {
 		}
 		p.Exclusions = []Exclusion{x}
 		after := plan{sources: slices.Clone(before.sources), data: before.data}
-		if ds := after.exclude(p, time.Now()); ds.Fatal() || len(after.exclusions) == 0 {
+		if ds := after.exclude(p, base, time.Now()); ds.Fatal() || len(after.exclusions) == 0 {
 			if len(after.sources) != len(before.sources) {
 				t.Fatal("a refused exclusion changed the rules")
 			}

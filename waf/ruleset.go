@@ -72,10 +72,12 @@ func planFor(name string, p Policy) (plan, gate.Diagnostics, error) {
 			What: "no Core Rule Set, and no rule in these files: nothing would be judged", Hint: "write a rule, or mode: off"})
 	}
 	l.diags = append(l.diags, duplicates(sources)...)
-	l.diags = append(l.diags, idle(sources)...)
+	rules := catalogue(sources)
+	l.diags = append(l.diags, idle(sources, rules)...)
+	l.diags = append(l.diags, misplaced(sources, rules)...)
 	out := plan{sources: sources, data: l.data}
 	if !l.diags.Fatal() { // else ids may be missing for another reason
-		l.diags = append(l.diags, out.exclude(p, time.Now())...)
+		l.diags = append(l.diags, out.exclude(p, rules, time.Now())...)
 	}
 	l.diags.Sort()
 	return out, l.diags, nil
@@ -130,8 +132,14 @@ func (p plan) build() (*ruleset, error) {
 }
 
 // compile hands the sources to the engine. The engine sees no file system but
-// the one made of them.
-func compile(sources []source, data map[string][]byte) (coraza.WAF, error) {
+// the one made of them. A panic of the engine is an error: it must not take
+// the running gateway down when its rules are reloaded.
+func compile(sources []source, data map[string][]byte) (w coraza.WAF, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w, err = nil, fmt.Errorf("the engine panicked: %v", p)
+		}
+	}()
 	registerTransformations()
 	cfg := coraza.NewWAFConfig()
 	files := virtualFS{}

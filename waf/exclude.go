@@ -20,6 +20,9 @@ import (
 // maxExcluded bounds the ids of rules that a record lists as excluded.
 const maxExcluded = 100
 
+// exclusionsFile is the name of what is made of the exclusions.
+const exclusionsFile = "exclusions.conf"
+
 // An excluder is what the engine's transactions offer to the ctl actions
 // ruleRemoveById and ruleRemoveTargetById. Exclusions that hold for some
 // requests use it directly: nothing that an operator wrote into them is ever
@@ -49,7 +52,7 @@ func (p *plan) exclude(pol Policy, rules []*entry, now time.Time) gate.Diagnosti
 		return nil
 	}
 	var diags gate.Diagnostics
-	s := source{name: "@sallyport/exclusions.conf", shown: "exclusions.conf"}
+	s := source{name: "@sallyport/" + exclusionsFile, shown: exclusionsFile}
 	for i := range pol.Exclusions {
 		x := &exclusion{Exclusion: &pol.Exclusions[i]}
 		ids, found := x.find(rules, now)
@@ -194,6 +197,34 @@ func (x *exclusion) directive(e *entry) string {
 		target += ":" + x.key
 	}
 	return fmt.Sprintf("SecRuleUpdateTargetById %d \"!%s\"", e.id, target)
+}
+
+// touches reports whether the rule is one that the exclusion changes.
+func (x *exclusion) touches(id int) bool {
+	return slices.Contains(x.built, id) || slices.Contains(x.live, id)
+}
+
+// String tells where the exclusion stands and what it does, for people.
+func (x *exclusion) String() string {
+	s := fmt.Sprintf("%s:%d: ", x.At[""].File, x.At[""].Line)
+	if x.Target == (Target{}) {
+		s += "the whole rule"
+	} else {
+		s += x.Target.String()
+	}
+	if x.Route != "" {
+		s += ", route " + x.Route
+	}
+	if x.Path != "" {
+		s += ", path " + x.Path
+	}
+	if len(x.Methods) > 0 {
+		s += ", " + strings.Join(x.Methods, " and ")
+	}
+	if !x.Ends.IsZero() {
+		s += ", to the end of " + x.Ends.Add(-time.Second).UTC().Format(time.DateOnly)
+	}
+	return s
 }
 
 // describe is all that the exclusion does, for the hash of the rules.

@@ -92,6 +92,7 @@ type action struct {
 type rule struct {
 	variables string // as written; empty for SecAction
 	operator  string // name without @ and !; empty for SecAction
+	negated   bool   // by a ! before the operator
 	argument  string // of the operator
 	actions   []action
 	list      string // the actions as written
@@ -107,8 +108,8 @@ func parseRule(d directive) rule {
 	variables, rest, _ := strings.Cut(strings.Trim(d.args, " "), " ")
 	rest = strings.TrimLeft(rest, " ")
 	operator, rest := cutQuoted(rest)
-	operator = strings.TrimPrefix(operator, "!")
-	r := rule{variables: variables, operator: "rx", argument: operator, list: unquote(strings.TrimSpace(rest))}
+	operator, negated := strings.CutPrefix(operator, "!")
+	r := rule{negated: negated, variables: variables, operator: "rx", argument: operator, list: unquote(strings.TrimSpace(rest))}
 	if named, ok := strings.CutPrefix(operator, "@"); ok {
 		r.operator, r.argument, _ = strings.Cut(named, " ")
 		r.argument = strings.TrimSpace(r.argument)

@@ -22,9 +22,9 @@ import (
 )
 
 func rulesCommand() *cobra.Command {
-	return group("rules", "Work with rules: test them",
-		"  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
-		rulesTestCommand(), rulesBackendCommand())
+	return group("rules", "Work with rules: list them, explain one, test them",
+		"  sallyport rules explain 942100\n  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
+		rulesListCommand(), rulesExplainCommand(), rulesTestCommand(), rulesBackendCommand())
 }
 
 // rulesTest is what rules test was told.

@@ -24,6 +24,9 @@ const (
 // found. Without it nothing that they find is refused.
 const scoringFile = "REQUEST-949-"
 
+// outboundFile begins the name of the file that does the same for responses.
+const outboundFile = "RESPONSE-959-"
+
 // A core is the Core Rule Set of a policy: what is loaded before the rule
 // files of rules_before, and what between them and those of rules_after.
 type core struct{ setup, rules []source }
@@ -51,20 +54,26 @@ func (l *loader) coreRules(key string, p Policy) (core, error) {
 		return core{}, err
 	}
 	c.setup = append(c.setup, setup)
-	request, err := shipped("request.conf")
-	if err != nil {
+	if err := c.insert("request.conf", scoringFile); err != nil {
+		return core{}, err
+	}
+	if err := c.insert("response.conf", outboundFile); err != nil {
 		return core{}, err
 	}
 	after, err := shipped("after.conf")
-	if err != nil {
-		return core{}, err
+	c.rules = append(c.rules, after)
+	return c, err
+}
+
+// insert puts one of our files in front of the one whose name begins so.
+func (c *core) insert(name, before string) error {
+	at := slices.IndexFunc(c.rules, func(s source) bool { return strings.HasPrefix(filepath.Base(s.shown), before) })
+	if at < 0 {
+		return errors.New("the Core Rule Set has no scoring file " + before + "…")
 	}
-	scoring := slices.IndexFunc(c.rules, func(s source) bool { return strings.HasPrefix(filepath.Base(s.shown), scoringFile) })
-	if scoring < 0 {
-		return core{}, errors.New("the Core Rule Set has no scoring file " + scoringFile + "…")
-	}
-	c.rules = append(slices.Insert(c.rules, scoring, request), after)
-	return c, nil
+	s, err := shipped(name)
+	c.rules = slices.Insert(c.rules, at, s)
+	return err
 }
 
 // embeddedRules are the files of the embedded Core Rule Set.
@@ -113,9 +122,11 @@ func (l *loader) ownRules(key, dir string) core {
 			break
 		}
 	}
-	if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(filepath.Base(name), scoringFile) }) {
-		return fail("no Core Rule Set: neither the directory nor its directory rules has a file "+scoringFile+"….conf",
-			"name the directory that a release was unpacked to, or the one that holds its rules")
+	for _, needed := range []string{scoringFile, outboundFile} {
+		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(filepath.Base(name), needed) }) {
+			return fail("no Core Rule Set: neither the directory nor its directory rules has a file "+needed+"….conf",
+				"name the directory that a release was unpacked to, or the one that holds its rules")
+		}
 	}
 	l.core = true
 	defer func() { l.core = false }()

@@ -1,7 +1,9 @@
 package waf
 
 import (
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -237,5 +239,40 @@ func TestPolicyWithoutRules(t *testing.T) {
 	run(e, get("/?a=%3Cscript%3E")).expect(t, "what only the Core Rule Set knows", gate.Pass, "")
 	if info := e.Policies()["default"]; info.CRS != "" || info.Rules != 3 {
 		t.Errorf("policy %+v, want two rules of ours and one of the operator's", info)
+	}
+}
+
+// TestShippedRulesRefuse refuses by our own rules what the Core Rule Set lets
+// pass, in both directions, at the levels that they are for.
+func TestShippedRulesRefuse(t *testing.T) {
+	e := policies(t, map[string]func(*Policy){"one": func(*Policy) {}, "two": func(p *Policy) { p.Paranoia = 2 }})
+	for _, tc := range []struct {
+		policy, target string
+		action         gate.Action
+	}{
+		{"one", "/id_rsa", gate.Refuse}, {"one", "/id_rsa.pub", gate.Pass}, {"one", "/backup.zip", gate.Pass}, {"two", "/backup.zip", gate.Refuse}, {"two", "/report.zip", gate.Pass},
+	} {
+		if o := run(e, get(tc.target).under(tc.policy)); o.verdict.Action != tc.action {
+			t.Errorf("%s under %s: %s, rules %v", tc.target, tc.policy, o.verdict.Action, o.rules())
+		}
+	}
+	key := "<pre>-----BEGIN PRIVATE KEY-----\n" + strings.Repeat("MIIEpAIB", 8) + "\n</pre>"
+	for _, tc := range []struct {
+		policy, body string
+		status       int
+		action       gate.Action
+	}{
+		{"one", key, 500, gate.Refuse}, {"one", key, 200, gate.Pass}, // only errors are held
+		{"one", "<p>-----BEGIN PRIVATE KEY-----</p>", 500, gate.Pass},
+		{"one", "goroutine 1 [running]:\nmain.main()", 404, gate.Pass}, {"two", "goroutine 1 [running]:\nmain.main()", 404, gate.Refuse},
+	} {
+		tx := e.Begin(get("/").under(tc.policy).request())
+		tx.Request()
+		resp := &http.Response{StatusCode: tc.status, Proto: "HTTP/1.1", Header: http.Header{"Content-Type": {"text/html"}}, Body: io.NopCloser(strings.NewReader(tc.body)), ContentLength: int64(len(tc.body))}
+		v := tx.Response(resp)
+		o := outcome{verdict: v, result: tx.Close()}
+		if v.Action != tc.action || tc.action == gate.Refuse && v.Reason != gate.WAFOutboundScore {
+			t.Errorf("%.30q with status %d under %s: %s %s, rules %v", tc.body, tc.status, tc.policy, v.Action, v.Reason, o.rules())
+		}
 	}
 }

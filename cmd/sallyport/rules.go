@@ -174,6 +174,9 @@ func (t *rulesTest) target() (closer, error) {
 	if ds.Fatal() {
 		return nil, ds
 	}
+	if _, err := policyNamed(cfg, t.policy); err != nil {
+		return nil, err
+	}
 	return gateway.Rehearse(cfg, t.policy, ftw.Backend())
 }
 

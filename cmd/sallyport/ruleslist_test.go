@@ -61,6 +61,14 @@ func TestRulesList(t *testing.T) {
 	}
 }
 
+// TestShippedRules runs the tests of the rules that are shipped.
+func TestShippedRules(t *testing.T) {
+	code, out, errs := sallyport(t, "rules", "test", "-c", "../../testdata/rules/sallyport.yaml", "../../rules/tests")
+	if code != 0 || !strings.Contains(out, " 0 failed, 0 skipped") || !strings.HasPrefix(out, "ok: ") {
+		t.Errorf("rules test = %d\n%s%s", code, out, errs)
+	}
+}
+
 // TestRulesExplain tells what a rule does, and its exclusion works as it is
 // printed.
 func TestRulesExplain(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 
@@ -44,6 +45,7 @@ func (l *loader) coreRules(key string, p Policy) (core, error) {
 		if c.rules, err = embeddedRules(); err != nil {
 			return core{}, err
 		}
+		c.rules = slices.Clone(c.rules)
 	default:
 		if c = l.ownRules(key, p.CRS); len(c.rules) == 0 {
 			return core{}, nil // reported
@@ -53,6 +55,8 @@ func (l *loader) coreRules(key string, p Policy) (core, error) {
 	if err != nil {
 		return core{}, err
 	}
+	// What runs after a set-up file of theirs has to be rules as well.
+	setup.set = len(c.setup) == 0
 	c.setup = append(c.setup, setup)
 	if err := c.insert("request.conf", scoringFile); err != nil {
 		return core{}, err
@@ -76,8 +80,9 @@ func (c *core) insert(name, before string) error {
 	return err
 }
 
-// embeddedRules are the files of the embedded Core Rule Set.
-func embeddedRules() ([]source, error) {
+// embeddedRules are the files of the embedded Core Rule Set, which all policies
+// share. They must not be changed.
+var embeddedRules = sync.OnceValues(func() ([]source, error) {
 	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
 	if err != nil || len(names) == 0 {
 		return nil, errors.Join(errors.New("the embedded Core Rule Set is empty"), err)
@@ -93,10 +98,17 @@ func embeddedRules() ([]source, error) {
 		if err != nil {
 			return nil, err
 		}
+		for i, d := range s.directives {
+			if d.name == "secrule" || d.name == "secaction" {
+				r := parseRule(d)
+				s.directives[i].rule = &r
+			}
+		}
+		s.text = s.join()
 		out = append(out, s)
 	}
 	return out, nil
-}
+})
 
 // ownRules reads a Core Rule Set of the operator from a directory: as it is
 // unpacked from a release, with its rules in a directory rules, or the

@@ -38,6 +38,12 @@ type policy struct {
 	Policy
 	name  string
 	rules *ruleset // nil when the mode is off
+	// hash names the rules and what is set for them, and settings are set at
+	// the beginning of each transaction.
+	hash     string
+	settings []setting
+	// exclusions are all of them, those that the rules were built with too.
+	exclusions []*exclusion
 }
 
 // PolicyInfo names what a policy consists of.
@@ -103,8 +109,8 @@ func (e *Engine) build(policies map[string]Policy) error {
 		if !on {
 			continue
 		}
-		sum := plan.sum()
-		if built[sum] == nil {
+		key := plan.key()
+		if built[key] == nil {
 			set, err := plan.build()
 			if found, ok := errors.AsType[gate.Diagnostics](err); ok {
 				broken = append(broken, found...)
@@ -113,10 +119,12 @@ func (e *Engine) build(policies map[string]Policy) error {
 			if err != nil {
 				return fmt.Errorf("policy %s: %w", name, err)
 			}
-			built[sum] = set
+			built[key] = set
 			e.rulesets = append(e.rulesets, set)
 		}
-		e.policies[name].rules = built[sum]
+		p := e.policies[name]
+		p.rules, p.hash, p.settings = built[key], plan.sum(), plan.settings()
+		p.exclusions = plan.exclusions
 	}
 	if broken.Sort(); len(broken) > 0 {
 		return broken
@@ -162,7 +170,7 @@ func (e *Engine) Policies() map[string]PolicyInfo {
 			infos[name] = PolicyInfo{}
 			continue
 		}
-		infos[name] = PolicyInfo{Ruleset: p.rules.hash, Rules: len(p.rules.rules), CRS: p.rules.crs}
+		infos[name] = PolicyInfo{Ruleset: p.hash, Rules: len(p.rules.rules), CRS: p.rules.crs}
 	}
 	return infos
 }
@@ -195,7 +203,7 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 		}
 		return t
 	}
-	t.result.Ruleset = p.rules.hash
+	t.result.Ruleset = p.hash
 	t.protect(func() {
 		tx, ok := p.rules.waf.NewTransactionWithID(req.ID).(state)
 		if !ok {
@@ -203,6 +211,9 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 			return
 		}
 		t.tx = tx
+		for _, s := range p.settings {
+			tx.Variables().TX().Set(s.name, s.value)
+		}
 		t.exclude()
 	})
 	if t.broken {

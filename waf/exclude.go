@@ -229,13 +229,13 @@ func (x *exclusion) String() string {
 
 // describe is all that the exclusion does, for the hash of the rules.
 func (x *exclusion) describe() string {
-	return fmt.Sprintf("%v %v %s %q %q %q %s", x.built, x.live, x.Target, x.Route, x.Path, x.Methods, x.Ends.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%t %v %v %s %q %q %q %s", x.always, x.built, x.live, x.Target, x.Route, x.Path, x.Methods, x.Ends.UTC().Format(time.RFC3339))
 }
 
 // exclude tells the engine's transaction what the exclusions keep its rules
 // from.
 func (t *Transaction) exclude() {
-	for _, x := range t.policy.rules.exclusions {
+	for _, x := range t.policy.exclusions {
 		if !x.always && (!x.holdsFor(t.req) || x.ended(t.engine.log)) {
 			continue
 		}

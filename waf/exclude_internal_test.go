@@ -85,7 +85,7 @@ func TestExclusionByParameter(t *testing.T) {
 			}
 		}
 	}
-	if n := len(e.policies["built"].rules.exclusions); n != 2 || len(e.policies["built"].rules.exclusions[0].live) > len(e.policies["built"].rules.exclusions[0].built) {
+	if n := len(e.policies["built"].exclusions); n != 2 || len(e.policies["built"].exclusions[0].live) > len(e.policies["built"].exclusions[0].built) {
 		t.Error("what holds always is mostly done when the rules are built")
 	}
 }
@@ -132,7 +132,7 @@ func TestExclusionTargets(t *testing.T) {
 			without := run(sharedEngine(t), tc.call)
 			without.expect(t, tc.target+" without", gate.Refuse, gate.WAFInboundScore)
 			tc.call.source = nil
-			run(e, tc.call).expect(t, fmt.Sprintf("%s %s, %d built", tc.rules, tc.target, len(e.policies["default"].rules.exclusions[0].built)), gate.Pass, "")
+			run(e, tc.call).expect(t, fmt.Sprintf("%s %s, %d built", tc.rules, tc.target, len(e.policies["default"].exclusions[0].built)), gate.Pass, "")
 			e.Close()
 		}
 	}
@@ -180,7 +180,7 @@ func TestExclusionConditions(t *testing.T) {
 	}
 	// The only route of a policy needs no condition.
 	single := engineWith(t, func(p *Policy) { x(forRoute("shop"))(p); p.Routes = []string{"shop"} })
-	if set := single.policies["default"].rules; len(set.exclusions[0].built) < 10 || !set.exclusions[0].always {
+	if set := single.policies["default"]; len(set.exclusions[0].built) < 10 || !set.exclusions[0].always {
 		t.Errorf("an exclusion for the only route is %+v", set.exclusions[0])
 	}
 }

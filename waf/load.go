@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -30,8 +31,23 @@ type source struct {
 	name       string // as an operator knows it; the engine is told the same
 	shown      string // what records show; name unless it is a shipped file
 	directives []directive
-	foreign    bool // on the operator's disk, so problems are theirs to fix
-	core       bool // a file of a Core Rule Set
+	foreign    bool   // on the operator's disk, so problems are theirs to fix
+	core       bool   // a file of a Core Rule Set
+	set        bool   // it only sets variables: settings are made of it, and it is not compiled
+	text       []byte // what the engine reads; empty: join makes it
+}
+
+// join is what the engine reads of the source.
+func (s source) join() []byte {
+	if s.text != nil {
+		return s.text
+	}
+	var b bytes.Buffer
+	for _, d := range s.directives {
+		b.WriteString(d.raw)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
 }
 
 // A loader reads the rule files of operators and collects what is wrong.

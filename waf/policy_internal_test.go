@@ -1,11 +1,13 @@
 package waf
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -274,5 +276,74 @@ func TestShippedRulesRefuse(t *testing.T) {
 		if v.Action != tc.action || tc.action == gate.Refuse && v.Reason != gate.WAFOutboundScore {
 			t.Errorf("%.30q with status %d under %s: %s %s, rules %v", tc.body, tc.status, tc.policy, v.Action, v.Reason, o.rules())
 		}
+	}
+}
+
+// TestSettingsAreNoRules compiles the Core Rule Set once for policies that only
+// set it otherwise, and names each by a hash of its own.
+func TestSettingsAreNoRules(t *testing.T) {
+	changes := map[string]func(*Policy){}
+	for i := range 20 {
+		changes[fmt.Sprintf("p%d", i)] = func(p *Policy) {
+			p.Paranoia, p.OutboundThreshold, p.Methods, p.EarlyBlocking = 1+i%4, 4+i, []string{"GET", "POST"}, i%2 == 0
+			p.ContentTypes, p.Versions = []string{"application/json"}, []string{"HTTP/1.1"}
+			p.Exclusions = []Exclusion{exclude(t, "942100", fmt.Sprintf("ARGS:q%d", i), forPath("/search"))}
+		}
+	}
+	e := policies(t, changes)
+	hashes := map[string]bool{}
+	for _, info := range e.Policies() {
+		hashes[info.Ruleset] = true
+	}
+	if len(e.rulesets) != 1 || len(hashes) != 20 {
+		t.Errorf("%d sets of rules with %d hashes for 20 policies, want 1 with 20", len(e.rulesets), len(hashes))
+	}
+	got := map[string]string{}
+	for _, s := range e.policies["p5"].settings {
+		got[s.name] = s.value[0]
+	}
+	if want := map[string]string{
+		"blocking_paranoia_level": "2", "detection_paranoia_level": "2", "inbound_anomaly_score_threshold": "5", "outbound_anomaly_score_threshold": "9",
+		"allowed_methods": "GET POST", "allowed_http_versions": "HTTP/1.1", "allowed_request_content_type": "|application/json|", "crs_setup_version": "4250",
+	}; !reflect.DeepEqual(got, want) {
+		t.Errorf("set %v, want %v", got, want)
+	}
+	odd := get("/?q=a'b'or'c")
+	run(e, odd.under("p0")).expect(t, "at level 1", gate.Pass, "")
+	run(e, odd.under("p1")).expect(t, "at level 2", gate.Refuse, gate.WAFInboundScore)
+}
+
+// TestExclusionsAreNotShared keeps apart two policies whose exclusions read the
+// same, but for one of which the route is a condition.
+func TestExclusionsAreNotShared(t *testing.T) {
+	x := exclude(t, "attack-sqli", "ARGS:/^q$/", forRoute("shop"))
+	e := policies(t, map[string]func(*Policy){
+		"only": func(p *Policy) { p.Exclusions, p.Routes = []Exclusion{x}, []string{"shop"} },
+		"both": func(p *Policy) { p.Exclusions, p.Routes = []Exclusion{x}, []string{"shop", "api"} },
+	})
+	for policy, want := range map[string]gate.Action{"only": gate.Pass, "both": gate.Refuse} {
+		req := get("/?q=" + sqli).under(policy).request()
+		req.Route.Name = "api"
+		tx := e.Begin(req)
+		if v := tx.Request(); v.Action != want {
+			t.Errorf("%s: %s, want %s", policy, v.Action, want)
+		}
+		tx.Close()
+	}
+}
+
+// TestOffCostsNothing begins no transaction of the engine where the policy is
+// off.
+func TestOffCostsNothing(t *testing.T) {
+	e := sharedEngine(t)
+	req := get("/?id=" + sqli).under("off").request()
+	if n := testing.AllocsPerRun(100, func() {
+		tx := e.Begin(req)
+		if tx.tx != nil || !tx.Request().Passed() {
+			t.Fatal("a policy that is off judges")
+		}
+		tx.Close()
+	}); n > 1 {
+		t.Errorf("%v allocations for a policy that is off, want the transaction alone", n)
 	}
 }

@@ -24,14 +24,11 @@ import (
 const maxBroken = 10
 
 // A ruleset is one compiled set of rules. Policies that come to the same
-// rules share one.
+// rules share one, whatever they set.
 type ruleset struct {
 	waf   coraza.WAF
-	hash  string
 	crs   string // its version
 	rules index
-	// exclusions are all of them, those that the rules were built with too.
-	exclusions []*exclusion
 }
 
 // close gives back what the engine remembers for the set.
@@ -90,16 +87,27 @@ func foreignRules(s source) bool {
 
 // sum names what the plan consists of: the text of all rules, the word lists,
 // and nothing else.
-func (p plan) sum() string {
+func (p plan) sum() string { return p.digest(false) }
+
+// key names what has to be compiled for the plan: all of it but what is only
+// set for each request.
+func (p plan) key() string { return p.digest(true) }
+
+func (p plan) digest(compiled bool) string {
 	h := sha256.New()
 	for _, s := range p.sources {
+		if compiled && s.set {
+			continue
+		}
 		part(h, s.name)
 		for _, d := range s.directives {
 			part(h, d.raw)
 		}
 	}
 	for _, x := range p.exclusions {
-		part(h, x.describe())
+		if !compiled { // what is compiled of it stands in the sources
+			part(h, x.describe())
+		}
 	}
 	// A word list's name holds a hash of its content and stands in the rule.
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
@@ -121,7 +129,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, hash: p.sum(), crs: p.version(), rules: indexOf(p.sources), exclusions: p.exclusions}
+	r := &ruleset{waf: w, crs: p.version(), rules: indexOf(p.sources)}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}
@@ -147,17 +155,16 @@ func compile(sources []source, data map[string][]byte) (w coraza.WAF, err error)
 		files[name] = content
 	}
 	for i, s := range sources {
+		if s.set {
+			continue
+		}
 		// Every source has a directory of its own, so that the parts of a file
 		// around an Include do not overwrite each other.
 		name := fmt.Sprintf("/rules/%d/%s", i, s.shown[strings.LastIndexByte(s.shown, '/')+1:])
 		if strings.HasPrefix(s.name, "@owasp_crs/") {
 			name = s.name
 		}
-		var b strings.Builder
-		for _, d := range s.directives {
-			b.WriteString(d.raw + "\n")
-		}
-		files[name] = []byte(b.String())
+		files[name] = s.join()
 		cfg = cfg.WithDirectivesFromFile(name)
 	}
 	return coraza.NewWAF(cfg.WithRootFS(files))

@@ -20,6 +20,9 @@ type directive struct {
 	name string // lower case
 	args string // what follows the name, joined to one line
 	raw  string // the lines as they stand in the file; what the engine is given
+	// rule is the SecRule or SecAction taken apart, where that was done before:
+	// the embedded rules are read once for all policies.
+	rule *rule
 }
 
 // at starts a diagnostic about the directive.
@@ -101,6 +104,9 @@ type rule struct {
 // parseRule takes a SecRule or SecAction apart. Whatever it does not
 // understand is left to the engine to refuse.
 func parseRule(d directive) rule {
+	if d.rule != nil {
+		return *d.rule
+	}
 	if d.name == "secaction" {
 		list := unquote(strings.TrimSpace(d.args))
 		return rule{actions: parseActions(list), list: list}

@@ -64,6 +64,33 @@ func render(name string, p Policy, ownSetup bool) (source, error) {
 	return parse("@sallyport/"+name, b.String())
 }
 
+// A setting is a TX variable and its value, as the engine takes it.
+type setting struct {
+	name  string
+	value []string
+}
+
+// settings are what setup.conf sets. They are set for each transaction instead
+// of by rules, so that policies that differ in nothing else share their rules:
+// what the engine makes of the Core Rule Set takes some three megabytes.
+func (p plan) settings() []setting {
+	var out []setting
+	for _, s := range p.sources {
+		if !s.set {
+			continue
+		}
+		for _, d := range s.directives {
+			for _, a := range parseRule(d).actions {
+				name, value, ok := strings.Cut(a.value, "=")
+				if key, tx := strings.CutPrefix(name, "tx."); a.name == "setvar" && ok && tx {
+					out = append(out, setting{key, []string{value}})
+				}
+			}
+		}
+	}
+	return out
+}
+
 // shipped reads one of the shipped files that are no templates.
 func shipped(name string) (source, error) {
 	src, err := rules.FS.ReadFile(name)

@@ -69,7 +69,7 @@ func New(cfg Config, log *zap.Logger) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	for _, w := range e.warnings {
-		log.Warn("rule file", zap.String("warning", w.String()))
+		log.Warn("rules", zap.String("problem", w.String()))
 	}
 	return e, nil
 }

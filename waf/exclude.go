@@ -264,15 +264,18 @@ func (x *exclusion) ended(log *zap.Logger) bool {
 }
 
 // excluded lists the rules that were kept from judging the request: of those
-// that lost a target, the ones whose target the request has.
+// that run under the policy and lost a target, the ones whose target the
+// request has.
 func (t *Transaction) excluded() []int {
 	var out []int
+	level := max(t.policy.Paranoia, t.policy.DetectionParanoia)
 	for _, x := range t.exclusions {
 		if x.Target != (Target{}) && !t.has(x) {
 			continue
 		}
 		out = append(append(out, x.built...), x.live...)
 	}
+	out = slices.DeleteFunc(out, func(id int) bool { return t.policy.rules.rules[id].paranoia > level })
 	slices.Sort(out)
 	out = slices.Compact(out)
 	return out[:min(len(out), maxExcluded)]

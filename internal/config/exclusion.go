@@ -77,7 +77,9 @@ func (r *reader) exclusionFile(name string, c *Config) []waf.Exclusion {
 	}
 	var out []waf.Exclusion
 	o := f.object(root, "", "")
-	o.each("exclusions", func(o *object, _ int) { out = append(out, f.exclusion(o, c)) })
+	if n := o.get("exclusions"); n == nil || n.kind != empty { // all of them may be commented out
+		o.each("exclusions", func(o *object, _ int) { out = append(out, f.exclusion(o, c)) })
+	}
 	o.done()
 	f.reportUnknown()
 	return out

@@ -1,9 +1,11 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +120,9 @@ func TestBadExclusions(t *testing.T) {
 			t.Errorf("%s:\nsaid %q\nwant %q", tc.field, said, tc.want)
 		}
 	}
+	if said, _ := excludingFrom(t, "exclusions:\n#  - rule: 1\n", fine); len(said) > 0 {
+		t.Errorf("a list that is commented out: %q", said)
+	}
 	for text, want := range map[string]string{
 		"exclusions:\n  - {rule: 1}\n":             "one.yaml:2:5: warning: exclusions[0]: no reason; say why, for whoever wonders later whether it can go",
 		"exclusion: []\n":                          `one.yaml:1:1: exclusion: unknown key; did you mean "exclusions"?`,
@@ -148,5 +153,38 @@ func TestExclusionOfAnotherPolicy(t *testing.T) {
 	}
 	if _, ds := config.Parse("x.yaml", []byte(excluding), func(string) (string, bool) { return "", false }); ds.Fatal() {
 		t.Errorf("Parse touches the files: %v", ds)
+	}
+}
+
+// The exclusions in the documents and, uncommented, those of the starter load
+// without a warning.
+func TestDocumentedExclusions(t *testing.T) {
+	texts := map[string]string{}
+	names, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		doc, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, m := range regexp.MustCompile("(?ms)^```yaml\n(exclusions:\n.*?)^```$").FindAllSubmatch(doc, -1) {
+			texts[fmt.Sprintf("%s, block %d", name, i+1)] = string(m[1])
+		}
+	}
+	starter, err := os.ReadFile("starter/rules/exclusions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["starter"] = regexp.MustCompile(`(?m)^#  `).ReplaceAllString(string(starter), "  ")
+	if len(texts) < 2 {
+		t.Fatal("the documents have no exclusions")
+	}
+	for name, text := range texts {
+		said, policies := excludingFrom(t, text, "exclusions: []\n")
+		if len(said) > 0 || len(policies["default"].Exclusions) == 0 {
+			t.Errorf("%s: %q, %d exclusions", name, said, len(policies["default"].Exclusions))
+		}
 	}
 }

@@ -363,3 +363,32 @@ func TestExcludedOfAll(t *testing.T) {
 		t.Errorf("excluded %v, want the rule that did not run", got)
 	}
 }
+
+// TestExclusionKeepsCounts takes out a rule that another one skips by count,
+// and the rule below it goes on to run.
+func TestExclusionKeepsCounts(t *testing.T) {
+	file := writeFile(t, t.TempDir()+"/own.conf", `
+SecRule ARGS:skip "@streq 1" "id:1,phase:2,pass,nolog,skip:1"
+SecRule ARGS "@streq a" "id:2,phase:2,deny"
+SecRule ARGS "@streq evil" "id:3,phase:2,deny"
+`)
+	own := func(list ...Exclusion) func(*Policy) {
+		return func(p *Policy) { p.CRS, p.RulesAfter, p.Exclusions = crsOff, []string{file}, list }
+	}
+	e := policies(t, map[string]func(*Policy){"none": own(), "built": own(exclude(t, "2", "")), "live": own(exclude(t, "2", "", forPath("/")))})
+	for policy, skipped := range map[string]gate.Action{"none": gate.Refuse, "built": gate.Pass, "live": gate.Pass} {
+		ask := func(target string) gate.Action {
+			req := get(target).under(policy).request()
+			req.Path = "/"
+			tx := e.Begin(req)
+			defer tx.Close()
+			return tx.Request().Action
+		}
+		if got := ask("/?b=a"); got != skipped {
+			t.Errorf("%s, the rule itself: %s", policy, got)
+		}
+		if got := ask("/?skip=1&b=evil"); got != gate.Refuse {
+			t.Errorf("%s, the rule below it: %s", policy, got)
+		}
+	}
+}

@@ -8,6 +8,7 @@
 //	setup.conf    what the Core Rule Set is told (rendered from the policy)
 //	…             the rule files of rules_before, then the Core Rule Set, and
 //	request.conf  inside it, after its last request rule and before its scoring
+//	response.conf inside it too, before its scoring of responses
 //	after.conf    what of the Core Rule Set does not fit behind this gateway
 //	…             the rule files of rules_after
 //

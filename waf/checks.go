@@ -72,7 +72,7 @@ var ignored = map[string]bool{
 // plain are the directives that rule files are made of.
 var plain = map[string]bool{
 	"secrule": true, "secaction": true, "secmarker": true, "seccomponentsignature": true, "secdataset": true,
-	"secruleremovebyid": true, "secruleremovebytag": true, "secruleremovebymsg": true,
+	"secruleremovebyid": true, "secruleremovebytag": true,
 	"secruleupdatetargetbyid": true, "secruleupdatetargetbytag": true, "secruleupdateactionbyid": true,
 }
 
@@ -108,10 +108,14 @@ var ownedOperators = map[string]string{
 	"geolookup":   "use geo and its country and ASN databases",
 }
 
-// check judges one directive of an operator's file by itself.
-func check(d directive) gate.Diagnostics {
+// check judges one directive of an operator's file by itself. core says that
+// the file is one of a Core Rule Set.
+func check(d directive, core bool) gate.Diagnostics {
 	if hint, ok := owned[d.name]; ok {
 		return gate.Diagnostics{d.at("the configuration owns "+firstWord(d.raw), hint)}
+	}
+	if d.name == "secruleremovebymsg" { // it panics on the first rule without a message
+		return gate.Diagnostics{d.at("the engine cannot remove rules by their message", "remove them by id or by tag")}
 	}
 	if ignored[d.name] {
 		w := d.at("the engine does nothing with "+firstWord(d.raw), "remove it")
@@ -124,11 +128,11 @@ func check(d directive) gate.Diagnostics {
 	if d.name != "secrule" && d.name != "secaction" && d.name != "secruleupdateactionbyid" {
 		return nil
 	}
-	return checkRule(d)
+	return checkRule(d, core)
 }
 
 // checkRule judges the operator and the actions of a rule.
-func checkRule(d directive) gate.Diagnostics {
+func checkRule(d directive, core bool) gate.Diagnostics {
 	var diags gate.Diagnostics
 	r := parseRule(d)
 	if d.name == "secruleupdateactionbyid" {
@@ -139,10 +143,19 @@ func checkRule(d directive) gate.Diagnostics {
 		diags = append(diags, d.at("the operator @"+r.operator+" is not available", hint))
 	}
 	for _, a := range r.actions {
+		if core && harmless(a) {
+			continue
+		}
 		if hint, ok := ownedActions[a.name]; ok {
 			diags = append(diags, d.at("the action "+a.name+" is not available", hint))
 		}
 		switch a.name {
+		case "noauditlog":
+			if !core {
+				w := d.at("noauditlog does nothing: the gateway writes its own audit record", "remove it; audit.log says which requests are recorded")
+				w.Warning = true
+				diags = append(diags, w)
+			}
 		case "ctl":
 			diags = append(diags, checkControl(d, a.value)...)
 		case "status":
@@ -154,6 +167,18 @@ func checkRule(d directive) gate.Diagnostics {
 				diags = append(diags, d.at("the target of a redirect is taken as it is written", "write a plain URL or path without macros"))
 			}
 		}
+	}
+	if phase, _ := r.action("phase"); phase == "5" || strings.EqualFold(phase, "logging") {
+		for _, a := range r.actions {
+			if a.name == "deny" || a.name == "drop" || a.name == "redirect" {
+				w := d.at("a rule of phase 5 refuses nothing: the answer has been sent by then", "write it for an earlier phase, or pass")
+				w.Warning = true
+				diags = append(diags, w)
+			}
+		}
+	}
+	if strings.Count(strings.ReplaceAll(r.list, `\'`, ""), "'")%2 == 1 {
+		diags = append(diags, d.at("a quote in the actions is not closed", "write another ' at its end, or \\' for one that is meant"))
 	}
 	return diags
 }

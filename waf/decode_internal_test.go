@@ -81,7 +81,7 @@ func given(tb testing.TB, e *Engine) {
 	}
 }
 
-const sqli = "1' UNION SELECT password FROM users--"
+const plainSQLi = "1' UNION SELECT password FROM users--"
 
 // TestDecodedBodies judges the content of coded bodies of every kind, and lets
 // the backend have them as they came.
@@ -96,7 +96,7 @@ func TestDecodedBodies(t *testing.T) {
 	}
 	for _, c := range coding.All {
 		for name, kind := range kinds {
-			for value, action := range map[string]gate.Action{sqli: gate.Refuse, "a blue bicycle": gate.Pass} {
+			for value, action := range map[string]gate.Action{plainSQLi: gate.Refuse, "a blue bicycle": gate.Pass} {
 				for _, chunked := range []bool{false, true} {
 					call := kind(value).in(t, c)
 					call.chunked = chunked

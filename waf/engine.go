@@ -40,6 +40,12 @@ type policy struct {
 	Policy
 	name  string
 	rules *ruleset // nil when the mode is off
+	// hash names the rules and what is set for them, and settings are set at
+	// the beginning of each transaction.
+	hash     string
+	settings []setting
+	// exclusions are all of them, those that the rules were built with too.
+	exclusions []*exclusion
 }
 
 // PolicyInfo names what a policy consists of.
@@ -48,6 +54,9 @@ type PolicyInfo struct {
 	// empty when the mode is off.
 	Ruleset string
 	Rules   int // how many rules it has
+	// CRS is the version of its Core Rule Set, as "OWASP_CRS/4.25.0"; empty
+	// without one.
+	CRS string
 }
 
 // New compiles the policies. Policies that come to the same rules share one
@@ -62,7 +71,7 @@ func New(cfg Config, log *zap.Logger) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	for _, w := range e.warnings {
-		log.Warn("rule file", zap.String("warning", w.String()))
+		log.Warn("rules", zap.String("problem", w.String()))
 	}
 	return e, nil
 }
@@ -102,8 +111,8 @@ func (e *Engine) build(policies map[string]Policy) error {
 		if !on {
 			continue
 		}
-		sum := plan.sum()
-		if built[sum] == nil {
+		key := plan.key()
+		if built[key] == nil {
 			set, err := plan.build()
 			if found, ok := errors.AsType[gate.Diagnostics](err); ok {
 				broken = append(broken, found...)
@@ -112,10 +121,12 @@ func (e *Engine) build(policies map[string]Policy) error {
 			if err != nil {
 				return fmt.Errorf("policy %s: %w", name, err)
 			}
-			built[sum] = set
+			built[key] = set
 			e.rulesets = append(e.rulesets, set)
 		}
-		e.policies[name].rules = built[sum]
+		p := e.policies[name]
+		p.rules, p.hash, p.settings = built[key], plan.sum(), plan.settings()
+		p.exclusions = plan.exclusions
 	}
 	if broken.Sort(); len(broken) > 0 {
 		return broken
@@ -132,6 +143,10 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("mode %q", p.Mode)
 	case p.Paranoia < 1 || p.Paranoia > 4:
 		return fmt.Errorf("paranoia level %d", p.Paranoia)
+	case p.DetectionParanoia != 0 && p.DetectionParanoia < p.Paranoia || p.DetectionParanoia > 4:
+		return fmt.Errorf("detection paranoia level %d at level %d", p.DetectionParanoia, p.Paranoia)
+	case p.CRS == crsOff && len(p.RulesBefore)+len(p.RulesAfter) == 0:
+		return errors.New("no Core Rule Set and no rule files: nothing would be judged")
 	case p.InboundThreshold < 1 || p.OutboundThreshold < 1:
 		return fmt.Errorf("thresholds %d and %d", p.InboundThreshold, p.OutboundThreshold)
 	case p.Inspect < 1 || p.ResponseLimit < 1:
@@ -159,7 +174,7 @@ func (e *Engine) Policies() map[string]PolicyInfo {
 			infos[name] = PolicyInfo{}
 			continue
 		}
-		infos[name] = PolicyInfo{Ruleset: p.rules.hash, Rules: len(p.rules.rules)}
+		infos[name] = PolicyInfo{Ruleset: p.hash, Rules: len(p.rules.rules), CRS: p.rules.crs}
 	}
 	return infos
 }
@@ -192,7 +207,7 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 		}
 		return t
 	}
-	t.result.Ruleset = p.rules.hash
+	t.result.Ruleset = p.hash
 	t.protect(func() {
 		tx, ok := p.rules.waf.NewTransactionWithID(req.ID).(state)
 		if !ok {
@@ -200,6 +215,10 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 			return
 		}
 		t.tx = tx
+		for _, s := range p.settings {
+			tx.Variables().TX().Set(s.name, s.value)
+		}
+		t.exclude()
 	})
 	if t.broken {
 		t.fixed = t.verdict

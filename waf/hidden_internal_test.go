@@ -20,7 +20,7 @@ func miniature(tb testing.TB, mode gate.Mode, text string) *Engine {
 	tb.Helper()
 	p := standard()
 	p.Mode = mode
-	base, err := render("base.conf", p)
+	base, err := render("base.conf", p, false)
 	if err != nil {
 		tb.Fatal(err)
 	}

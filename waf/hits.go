@@ -25,6 +25,7 @@ func (t *Transaction) summarise() {
 		direction = "outbound"
 	}
 	t.result.Score, t.result.Threshold = t.score(direction), t.threshold(direction)
+	t.result.Excluded = t.excluded()
 	for _, m := range t.tx.MatchedRules() {
 		t.result.Hits = append(t.result.Hits, t.hits(m)...)
 	}
@@ -56,6 +57,10 @@ func confirmed(m types.MatchedRule) func(value string) bool {
 func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 	id := m.Rule().ID()
 	r := t.policy.rules.rules[id]
+	points := r.points
+	if r.paranoia > t.policy.Paranoia {
+		points = 0 // found above the level that the policy blocks at
+	}
 	logged := logs(m)
 	disruptive := m.Disruptive() && r.decision != "" || t.mode() == gate.Watch && r.decision != "" && r.decision != "allow"
 	if r.points == 0 && !logged && !disruptive {
@@ -77,7 +82,7 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 		}
 		hit := first
 		if r.link == 0 {
-			hit.Score = r.points
+			hit.Score = points
 		}
 		if variable := data.Variable().Name(); variable != "UNKNOWN" {
 			hit.Variable, hit.Value = variable, bounded(data.Value())
@@ -94,7 +99,7 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 		hits = append(hits, first)
 	}
 	if r.link > 0 {
-		hits[0].Score = r.points * max(times, 1)
+		hits[0].Score = points * max(times, 1)
 	}
 	if logged {
 		hits[0].LogLine = logLine(m, r)

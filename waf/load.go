@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -30,7 +31,23 @@ type source struct {
 	name       string // as an operator knows it; the engine is told the same
 	shown      string // what records show; name unless it is a shipped file
 	directives []directive
-	foreign    bool // written by the operator, so problems are theirs to fix
+	foreign    bool   // on the operator's disk, so problems are theirs to fix
+	core       bool   // a file of a Core Rule Set
+	set        bool   // it only sets variables: settings are made of it, and it is not compiled
+	text       []byte // what the engine reads; empty: join makes it
+}
+
+// join is what the engine reads of the source.
+func (s source) join() []byte {
+	if s.text != nil {
+		return s.text
+	}
+	var b bytes.Buffer
+	for _, d := range s.directives {
+		b.WriteString(d.raw)
+		b.WriteByte('\n')
+	}
+	return b.Bytes()
 }
 
 // A loader reads the rule files of operators and collects what is wrong.
@@ -45,7 +62,8 @@ type loader struct {
 	// sets are the names of SecDataset, each with the name that holds a hash
 	// of its content, for the same reason.
 	sets     map[string]string
-	changing int // transformations given out by fresh
+	changing int  // transformations given out by fresh
+	core     bool // what is being read is a Core Rule Set of the operator
 }
 
 // patterns reads every file that the patterns match, sorted by name within a
@@ -92,14 +110,17 @@ func (l *loader) file(name string, from gate.Diagnostic) []source {
 	directives, diags := split(name, string(src))
 	l.diags = append(l.diags, diags...)
 	l.checkChains(directives)
-	out := []source{{name: name, shown: name, foreign: true}}
+	out := []source{{name: name, shown: name, foreign: true, core: l.core}}
 	for _, d := range directives {
 		if d.name == "include" {
 			out = append(out, l.include(d)...)
-			out = append(out, source{name: name, shown: name, foreign: true})
+			out = append(out, source{name: name, shown: name, foreign: true, core: l.core})
 			continue
 		}
-		l.diags = append(l.diags, check(d)...)
+		if l.core && needless(d) {
+			continue
+		}
+		l.diags = append(l.diags, check(d, l.core)...)
 		part := &out[len(out)-1]
 		part.directives = append(part.directives, l.rewrite(d))
 	}

@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -94,6 +95,37 @@ func TestDiagnostics(t *testing.T) {
 			"a.conf:1: warning: no rule above it has the id 7; a rule can be removed only below it: those of the Core Rule Set in rules_after\n" +
 				"a.conf:1: warning: no rule above it has the id 900-999; a rule can be removed only below it: those of the Core Rule Set in rules_after",
 			"SecRuleRemoveById 942100 941100-941999\nSecRuleRemoveById \"942140 942151\"\n"},
+		{"a removal by tag likewise", "SecRuleRemoveByTag attack-sql\n", "a.conf:1: warning: no rule above it is meant; a rule can be removed only below it: those of the Core Rule Set in rules_after", "SecRuleRemoveByTag attack-sqli\n"},
+		{"the engine panics over a removal by message", "SecRuleRemoveByMsg \"XSS\"\n", "a.conf:1: the engine cannot remove rules by their message; remove them by id or by tag", "SecRuleRemoveById 941100\n"},
+		{"a change by tag likewise", "SecRuleUpdateTargetByTag attack-sql \"!ARGS:a\"\n", "a.conf:1: warning: no rule above it is meant; a rule can be changed only below it: those of the Core Rule Set in rules_after",
+			"SecRuleUpdateTargetByTag attack-sqli \"!ARGS:a\"\n"},
+		{"a change of a range likewise", "SecRuleUpdateTargetById 7-9 \"!ARGS:a\"\n", "a.conf:1: warning: no rule above it is meant; a rule can be changed only below it: those of the Core Rule Set in rules_after",
+			"SecRuleUpdateTargetById 942100-942199 \"!ARGS:a\"\n"},
+		{"what was removed is not there", "SecRuleRemoveById 942100\nSecRuleRemoveById 942100\n", "a.conf:2: warning: no rule above it has the id 942100; a rule can be removed only below it: those of the Core Rule Set in rules_after",
+			"SecRuleRemoveById 942100\nSecRuleRemoveById 942101\n"},
+		{"of several ids the engine changes one", "SecRuleUpdateTargetById 942100 942140 \"!ARGS:a\"\n", "a.conf:1: the engine would change only rule 942100; write one directive for each id, or a range",
+			"SecRuleUpdateTargetById 942100 \"!ARGS:a\"\nSecRuleUpdateTargetById 942140 \"!ARGS:a\"\n"},
+		{"of a change the engine reads the last word", "SecRuleUpdateActionById 942100 \"pass,msg:'a b'\"\n", "a.conf:1: the engine reads only what follows the last space; write it without spaces", "SecRuleUpdateActionById 942100 \"pass,msg:'a-b'\"\n"},
+		{"without its scoring the Core Rule Set refuses nothing", "SecRuleRemoveById 949100-949200\n",
+			"a.conf:1: warning: without rule 949110 nothing that the Core Rule Set finds in a request is refused; set policies.NAME.mode: observe, or exclude the rules that matched", "SecRuleRemoveById 949160\n"},
+		{"a skip ends at a marker", "SecAction \"id:1,phase:1,pass,nolog,skipAfter:ED\"\nSecMarker END\n", "a.conf:1: no SecMarker \"ED\" below it: every rule that follows would be skipped; write the marker, in this file or one that is loaded later",
+			"SecAction \"id:1,phase:1,pass,nolog,skipAfter:END\"\nSecMarker \"END\"\n"},
+		{"a marker above is none", "SecMarker END\nSecAction \"id:1,phase:1,pass,nolog,skipAfter:END\"\n", "a.conf:2: no SecMarker \"END\" below it: every rule that follows would be skipped; write the marker, in this file or one that is loaded later",
+			"SecMarker END\nSecAction \"id:1,phase:1,pass,nolog,skipAfter:END\"\nSecMarker END\n"},
+		{"a control comes before what it controls", `SecAction "id:1,phase:2,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:a"`,
+			"a.conf:1: warning: ctl:ruleRemoveTargetById=942100 comes too late: the rules have run by then; move it to a file of rules_before, and to the phase of the rules or an earlier one",
+			`SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:a"`},
+		{"a control controls something", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveByTag=attack-sql"`, "a.conf:1: warning: ctl:ruleRemoveByTag=attack-sql: there is no such rule", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveByTag=attack-sqli"`},
+		{"a control takes one id", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveById=942100 942140"`, "a.conf:1: ctl:ruleRemoveById takes one id or a range, not \"942100 942140\"; write one ctl action for each", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveById=942100-942140"`},
+		{"a control knows its variable", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARG:a"`, "a.conf:1: ctl:ruleRemoveTargetById of the unknown variable \"ARG\"", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:a"`},
+		{"a pattern of a control is in lower case", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:/^userName$/"`, "a.conf:1: warning: the pattern of a ctl action is compared with names in lower case; write it in lower case",
+			`SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:/^username$/"`},
+		{"nothing is refused after the answer", `SecRule RESPONSE_STATUS "@eq 500" "id:1,phase:5,deny"`, "a.conf:1: warning: a rule of phase 5 refuses nothing: the answer has been sent by then; write it for an earlier phase, or pass", `SecRule RESPONSE_STATUS "@eq 500" "id:1,phase:5,pass"`},
+		{"the engine's audit log is never written", `SecRule ARGS "@rx a" "id:1,phase:2,pass,noauditlog"`, "a.conf:1: warning: noauditlog does nothing: the gateway writes its own audit record; remove it; audit.log says which requests are recorded", `SecRule ARGS "@rx a" "id:1,phase:2,pass,nolog"`},
+		{"quotes are closed", `SecRule ARGS "@rx a" "id:1,phase:2,deny,msg:'it's'"`, "a.conf:1: a quote in the actions is not closed; write another ' at its end, or \\' for one that is meant", `SecRule ARGS "@rx a" "id:1,phase:2,deny,msg:'it\'s'"`},
+		{"a count of rules to skip stays true", "SecRuleRemoveById 920540\n", "a.conf:1: warning: rule 920539 skips rule 920540 by count, and would skip the one below it instead; remove rule 920539 too", "SecRuleRemoveById 920539 920540\n"},
+		{"for each request as well", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveById=920540"`,
+			"a.conf:1: warning: rule 920539 skips rule 920540 by count, and would skip the one below it instead; take out a target of rule 920540, or rule 920539 too", `SecAction "id:1,phase:1,pass,nolog,ctl:ruleRemoveById=920539-920540"`},
 		{"a word list exists", `SecRule ARGS "@pmFromFile words.txt" "id:1,deny"`,
 			"a.conf:1: cannot read words.txt: no such file or directory; the path is relative to the rule file", `SecRule ARGS "@pmFromFile there.txt" "id:1,deny"`},
 		{"a data set exists", `SecRule ARGS "@pmFromDataset words" "id:1,deny"`, "a.conf:1: no SecDataset \"words\" above this rule",
@@ -201,7 +233,44 @@ func FuzzSplit(f *testing.F) {
 			if d.raw == "" {
 				t.Fatal("an empty directive")
 			}
-			check(d)
+			check(d, false)
 		}
 	})
+}
+
+// TestForeignActions refuses the actions that other engines have and this one
+// does not, each at its place: a rule that lacks what it was written for must
+// not pass for one that works.
+func TestForeignActions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.conf")
+	for action, want := range map[string]string{
+		"append:x": "", "prepend:x": "", "proxy:http://a": "", "pause:100": "", "xmlns:a=b": "", "deprecatevar:ip.a=1/2": "", "setuid:a": "", "setsid:a": "", "setrsc:a": "",
+		"sanitiseArg:password": "", "sanitiseMatched": "", "sanitiseMatchedBytes": "", "sanitiseRequestHeader:A": "", "sanitiseResponseHeader:A": "", "logging": "",
+		"expirevar:tx.a=1": "the action expirevar is not available; there are no persistent collections; use limits",
+		"exec:/bin/a":      "the action exec is not available; remove it; no program is run",
+		"setenv:a=b":       "the action setenv is not available; remove it; the environment is not changed",
+	} {
+		name, _, _ := strings.Cut(action, ":")
+		want = cmp.Or(want, fmt.Sprintf("invalid action %q", strings.ToLower(name)))
+		writeFile(t, file, "SecAction \"id:1,phase:1,pass,nolog\"\nSecAction \"id:2,phase:1,pass,nolog,"+action+"\"\n")
+		p := standard()
+		p.CRS, p.RulesAfter = crsOff, []string{file}
+		e, err := New(Config{Memory: 1 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop())
+		if err == nil {
+			e.Close()
+			t.Errorf("%s is accepted", action)
+		} else if err.Error() != file+":2: "+want {
+			t.Errorf("%s: %v, want %s", action, err, want)
+		}
+	}
+}
+
+// TestSkipWithoutMarker shows why a skip to a marker that is not there is
+// refused: the engine would skip the Core Rule Set.
+func TestSkipWithoutMarker(t *testing.T) {
+	e := miniature(t, gate.Enforce, `
+SecAction "id:1,phase:1,pass,nolog,skipAfter:NOWHERE"
+SecRule ARGS "@streq evil" "id:2,phase:2,deny"
+`)
+	run(e, get("/?a=evil")).expect(t, "the rule below", gate.Pass, "")
 }

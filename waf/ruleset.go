@@ -1,7 +1,6 @@
 package waf
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,35 +8,26 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"regexp"
 	"slices"
 	"sort"
 	"strings"
-	"text/template"
+	"time"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
 
 	"sallyport/internal/gate"
-	"sallyport/rules"
 )
 
 // maxBroken bounds how many rules that do not compile one run reports.
 const maxBroken = 10
 
-// defaultMethods are the methods of a policy that names none.
-var defaultMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-
-// tokenForm is what a method or media type may look like, so that neither can
-// leave the quotes of the set-up that it is rendered into.
-var tokenForm = regexp.MustCompile(`^[A-Za-z0-9!#$&^_.+-]+(/[A-Za-z0-9!#$&^_.+-]+)?$`)
-
 // A ruleset is one compiled set of rules. Policies that come to the same
-// rules share one.
+// rules share one, whatever they set.
 type ruleset struct {
 	waf   coraza.WAF
-	hash  string
+	crs   string // its version
 	rules index
 	named map[string]bool // parameters and cookies that rules name
 }
@@ -54,205 +44,70 @@ func (r *ruleset) close() error {
 type plan struct {
 	sources []source
 	data    map[string][]byte
+	// exclusions are what is left out, when the rules are built and when they
+	// run.
+	exclusions []*exclusion
 }
 
 // planFor reads and renders what the policy consists of.
 func planFor(name string, p Policy) (plan, gate.Diagnostics, error) {
-	base, err := render("base.conf", p)
-	if err != nil {
-		return plan{}, nil, err
-	}
-	setup, err := render("setup.conf", p)
+	base, err := render("base.conf", p, false)
 	if err != nil {
 		return plan{}, nil, err
 	}
 	l := &loader{data: map[string][]byte{}, sets: map[string]string{}}
 	key := "policies." + name
 	before := l.patterns(key+".rules_before", p.RulesBefore)
-	crs, err := coreRules()
+	crs, err := l.coreRules(key+".crs", p)
 	if err != nil {
 		return plan{}, nil, err
 	}
 	after := l.patterns(key+".rules_after", p.RulesAfter)
 
-	sources := slices.Concat([]source{base, setup}, before, crs, after)
+	sources := slices.Concat([]source{base}, crs.setup, before, crs.rules, after)
+	if p.CRS == crsOff && !slices.ContainsFunc(sources, foreignRules) {
+		l.diags = append(l.diags, gate.Diagnostic{File: strings.Join(slices.Concat(p.RulesBefore, p.RulesAfter), ", "), Path: key + ".crs",
+			What: "no Core Rule Set, and no rule in these files: nothing would be judged", Hint: "write a rule, or mode: off"})
+	}
 	l.diags = append(l.diags, duplicates(sources)...)
-	l.diags = append(l.diags, idle(sources)...)
+	rules := catalogue(sources)
+	l.diags = append(l.diags, idle(sources, rules)...)
+	l.diags = append(l.diags, misplaced(sources, rules)...)
+	out := plan{sources: sources, data: l.data}
+	if !l.diags.Fatal() { // else ids may be missing for another reason
+		l.diags = append(l.diags, out.exclude(p, rules, time.Now())...)
+	}
 	l.diags.Sort()
-	return plan{sources: sources, data: l.data}, l.diags, nil
+	return out, l.diags, nil
 }
 
-// render fills in one of the shipped templates.
-func render(name string, p Policy) (source, error) {
-	src, err := rules.FS.ReadFile(name)
-	if err != nil {
-		return source{}, fmt.Errorf("read shipped rules: %w", err)
-	}
-	tmpl, err := template.New(name).Option("missingkey=error").Parse(string(src))
-	if err != nil {
-		return source{}, fmt.Errorf("parse shipped rules: %w", err)
-	}
-	methods := p.Methods
-	if len(methods) == 0 {
-		methods = defaultMethods
-	}
-	types := ""
-	for _, t := range p.ContentTypes {
-		types += "|" + strings.ToLower(t) + "| "
-	}
-	for _, token := range slices.Concat(methods, p.ContentTypes) {
-		if !tokenForm.MatchString(token) {
-			return source{}, fmt.Errorf("%q is neither a method nor a media type", token)
-		}
-	}
-	engine := "On"
-	if p.Mode == gate.Watch {
-		engine = "DetectionOnly"
-	}
-	var b bytes.Buffer
-	if err := tmpl.Execute(&b, map[string]any{
-		"Engine": engine, "Arguments": p.Arguments, "Paranoia": p.Paranoia,
-		"InboundThreshold": p.InboundThreshold, "OutboundThreshold": p.OutboundThreshold,
-		"Methods": strings.Join(methods, " "), "ContentTypes": strings.TrimSpace(types), "Decodes": len(p.Decode) > 0,
-	}); err != nil {
-		return source{}, fmt.Errorf("render shipped rules: %w", err)
-	}
-	return parse("@sallyport/"+name, b.String())
-}
-
-// parse takes a shipped file apart. Records show it without its directory.
-func parse(name, src string) (source, error) {
-	shown := name[strings.LastIndexByte(name, '/')+1:]
-	directives, diags := split(shown, src)
-	if len(diags) > 0 {
-		return source{}, diags
-	}
-	return source{name: name, shown: shown, directives: directives}, nil
-}
-
-// coreRules are the files of the embedded Core Rule Set, with our own request
-// rules before its scoring and our adjustments after it.
-func coreRules() ([]source, error) {
-	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
-	if err != nil || len(names) == 0 {
-		return nil, errors.Join(errors.New("the embedded Core Rule Set is empty"), err)
-	}
-	slices.Sort(names)
-	var out []source
-	add := func(fsys fs.FS, dir, name string) error {
-		src, err := fs.ReadFile(fsys, name)
-		if err != nil {
-			return fmt.Errorf("read embedded rules: %w", err)
-		}
-		s, err := parse(dir+name, string(src))
-		out = append(out, s)
-		return err
-	}
-	placed := false
-	for _, name := range names {
-		if strings.Contains(name, "/REQUEST-949-") {
-			placed = true
-			if err := add(rules.FS, "@sallyport/", "request.conf"); err != nil {
-				return nil, err
-			}
-		}
-		if err := add(coreruleset.FS, "", name); err != nil {
-			return nil, err
-		}
-	}
-	if !placed {
-		return nil, errors.New("the embedded Core Rule Set has no scoring file REQUEST-949")
-	}
-	return out, add(rules.FS, "@sallyport/", "after.conf")
-}
-
-// duplicates reports rules of operators without an id, with one that is
-// taken, or with one of ours.
-func duplicates(sources []source) gate.Diagnostics {
-	var diags gate.Diagnostics
-	type place struct {
-		directive
-		foreign bool
-	}
-	seen := map[int]place{}
-	for _, s := range sources {
-		chained := false
-		for _, d := range s.directives {
-			if d.name != "secrule" && d.name != "secaction" {
-				continue
-			}
-			r := parseRule(d)
-			head := !chained
-			_, chained = r.action("chain")
-			if !head {
-				continue
-			}
-			id := r.id()
-			first, taken := seen[id]
-			switch {
-			case id == 0:
-				if s.foreign {
-					diags = append(diags, d.at("a rule without an id", "give it one below 100000, which are free for local use"))
-				}
-			case s.foreign && id >= firstOwnID && id <= lastOwnID:
-				diags = append(diags, d.at(fmt.Sprintf("id %d is in the range of the shipped rules", id), "use one below 100000"))
-			case taken && s.foreign:
-				diags = append(diags, d.at(fmt.Sprintf("id %d is taken by %s:%d", id, first.file, first.line), "use one below 100000"))
-			case taken && first.foreign:
-				diags = append(diags, first.at(fmt.Sprintf("id %d is taken by %s:%d", id, d.file, d.line), "use one below 100000"))
-			default:
-				seen[id] = place{d, s.foreign}
-			}
-		}
-	}
-	return diags
-}
-
-// idle warns of a SecRuleRemoveById that removes nothing, because no rule above
-// it has such an id: the engine takes it without a word, and the exclusion that
-// somebody relies on is none.
-func idle(sources []source) gate.Diagnostics {
-	var diags gate.Diagnostics
-	loaded := map[int]bool{}
-	for _, s := range sources {
-		for _, d := range s.directives {
-			switch {
-			case d.name == "secrule" || d.name == "secaction":
-				loaded[parseRule(d).id()] = true
-			case d.name == "secruleremovebyid" && s.foreign:
-				for _, which := range strings.Fields(unquote(strings.TrimSpace(d.args))) {
-					first, end, ok := idRange(which)
-					if !ok || removes(loaded, first, end) {
-						continue
-					}
-					w := d.at("no rule above it has the id "+which, "a rule can be removed only below it: those of the Core Rule Set in rules_after")
-					w.Warning = true
-					diags = append(diags, w)
-				}
-			}
-		}
-	}
-	return diags
-}
-
-// removes reports whether one of the ids lies in the range.
-func removes(loaded map[int]bool, first, end int) bool {
-	for id := range loaded {
-		if id > 0 && first <= id && id <= end {
-			return true
-		}
-	}
-	return false
+// foreignRules reports whether the source holds rules of the operator.
+func foreignRules(s source) bool {
+	return s.foreign && slices.ContainsFunc(s.directives, func(d directive) bool { return d.name == "secrule" || d.name == "secaction" })
 }
 
 // sum names what the plan consists of: the text of all rules, the word lists,
 // and nothing else.
-func (p plan) sum() string {
+func (p plan) sum() string { return p.digest(false) }
+
+// key names what has to be compiled for the plan: all of it but what is only
+// set for each request.
+func (p plan) key() string { return p.digest(true) }
+
+func (p plan) digest(compiled bool) string {
 	h := sha256.New()
 	for _, s := range p.sources {
+		if compiled && s.set {
+			continue
+		}
 		part(h, s.name)
 		for _, d := range s.directives {
 			part(h, d.raw)
+		}
+	}
+	for _, x := range p.exclusions {
+		if !compiled { // what is compiled of it stands in the sources
+			part(h, x.describe())
 		}
 	}
 	// A word list's name holds a hash of its content and stands in the rule.
@@ -275,7 +130,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, hash: p.sum(), rules: indexOf(p.sources), named: namedArguments(p.sources)}
+	r := &ruleset{waf: w, crs: p.version(), rules: indexOf(p.sources)}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}
@@ -286,8 +141,14 @@ func (p plan) build() (*ruleset, error) {
 }
 
 // compile hands the sources to the engine. The engine sees no file system but
-// the one made of them.
-func compile(sources []source, data map[string][]byte) (coraza.WAF, error) {
+// the one made of them. A panic of the engine is an error: it must not take
+// the running gateway down when its rules are reloaded.
+func compile(sources []source, data map[string][]byte) (w coraza.WAF, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			w, err = nil, fmt.Errorf("the engine panicked: %v", p)
+		}
+	}()
 	registerTransformations()
 	cfg := coraza.NewWAFConfig()
 	files := virtualFS{}
@@ -295,17 +156,16 @@ func compile(sources []source, data map[string][]byte) (coraza.WAF, error) {
 		files[name] = content
 	}
 	for i, s := range sources {
+		if s.set {
+			continue
+		}
 		// Every source has a directory of its own, so that the parts of a file
 		// around an Include do not overwrite each other.
 		name := fmt.Sprintf("/rules/%d/%s", i, s.shown[strings.LastIndexByte(s.shown, '/')+1:])
 		if strings.HasPrefix(s.name, "@owasp_crs/") {
 			name = s.name
 		}
-		var b strings.Builder
-		for _, d := range s.directives {
-			b.WriteString(d.raw + "\n")
-		}
-		files[name] = []byte(b.String())
+		files[name] = s.join()
 		cfg = cfg.WithDirectivesFromFile(name)
 	}
 	return coraza.NewWAF(cfg.WithRootFS(files))

@@ -20,6 +20,9 @@ type directive struct {
 	name string // lower case
 	args string // what follows the name, joined to one line
 	raw  string // the lines as they stand in the file; what the engine is given
+	// rule is the SecRule or SecAction taken apart, where that was done before:
+	// the embedded rules are read once for all policies.
+	rule *rule
 }
 
 // at starts a diagnostic about the directive.
@@ -92,6 +95,7 @@ type action struct {
 type rule struct {
 	variables string // as written; empty for SecAction
 	operator  string // name without @ and !; empty for SecAction
+	negated   bool   // by a ! before the operator
 	argument  string // of the operator
 	actions   []action
 	list      string // the actions as written
@@ -100,6 +104,9 @@ type rule struct {
 // parseRule takes a SecRule or SecAction apart. Whatever it does not
 // understand is left to the engine to refuse.
 func parseRule(d directive) rule {
+	if d.rule != nil {
+		return *d.rule
+	}
 	if d.name == "secaction" {
 		list := unquote(strings.TrimSpace(d.args))
 		return rule{actions: parseActions(list), list: list}
@@ -107,8 +114,8 @@ func parseRule(d directive) rule {
 	variables, rest, _ := strings.Cut(strings.Trim(d.args, " "), " ")
 	rest = strings.TrimLeft(rest, " ")
 	operator, rest := cutQuoted(rest)
-	operator = strings.TrimPrefix(operator, "!")
-	r := rule{variables: variables, operator: "rx", argument: operator, list: unquote(strings.TrimSpace(rest))}
+	operator, negated := strings.CutPrefix(operator, "!")
+	r := rule{negated: negated, variables: variables, operator: "rx", argument: operator, list: unquote(strings.TrimSpace(rest))}
 	if named, ok := strings.CutPrefix(operator, "@"); ok {
 		r.operator, r.argument, _ = strings.Cut(named, " ")
 		r.argument = strings.TrimSpace(r.argument)

@@ -21,6 +21,7 @@ import (
 type state interface {
 	types.Transaction
 	plugintypes.TransactionState
+	excluder
 }
 
 // A Transaction judges one request and its response. It is used by the
@@ -50,6 +51,8 @@ type Transaction struct {
 	undecoded   []byte        // a held body in its coding, where somebody may read it as it is
 	judged      bool          // phase 2 has run
 	places      xmlPlaces     // of the values of an XML body; nil: it is none
+
+	exclusions []*exclusion // that hold for the request
 
 	verdict gate.Verdict // the first that was not a plain pass
 	seen    int          // matched rules that watch has looked at

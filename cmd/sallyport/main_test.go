@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -157,6 +158,36 @@ tests:
 		if code, out, err := sallyport(t, "rules", "test", "-c", file, name); code != tc.code || !strings.Contains(out, tc.out) {
 			t.Errorf("rules test that expects %d = %d %s%s, want %d and %q", tc.status, code, out, err, tc.code, tc.out)
 		}
+	}
+}
+
+// TestRulesTestExclusions lets the exclusions of a policy hold in rule tests, for
+// their route and path.
+func TestRulesTestExclusions(t *testing.T) {
+	dir := t.TempDir()
+	ask := func(id int, host, path, ids string) string {
+		return fmt.Sprintf(`  - test_id: %d
+    stages:
+      - input: {method: GET, uri: "%s?q=1%%27%%20UNION%%20SELECT%%20password%%20FROM%%20users--", headers: {Host: %s, User-Agent: test, Accept: "*/*"}}
+        output: {log: {%s: [942100]}}
+`, id, path, host, ids)
+	}
+	for name, text := range map[string]string{
+		"sallyport.yaml": "pools: {app: {backends: [{url: \"http://127.0.0.1:3000\"}]}}\nroutes: [{name: shop, hosts: [shop.example], pool: app, policy: own}, {name: all, pool: app, policy: own}]\n" +
+			"policies: {own: {exclusions: [ex.yaml]}}\n",
+		"ex.yaml": "exclusions: [{rule: 942100-942999, target: ARGS:q, route: shop, path: /search, reason: a test}]\n",
+		"t.yaml": "meta: {author: us}\nrule_id: 942100\ntests:\n" + ask(1, "shop.example", "/search", "no_expect_ids") + ask(2, "shop.example", "/other", "expect_ids") +
+			ask(3, "localhost", "/search", "expect_ids"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, out, err := sallyport(t, "rules", "test", "-c", filepath.Join(dir, "sallyport.yaml"), "--policy", "own", filepath.Join(dir, "t.yaml")); code != 0 || !strings.Contains(out, "3 passed") {
+		t.Errorf("rules test = %d %s%s", code, out, err)
+	}
+	if code, _, err := sallyport(t, "rules", "test", "-c", filepath.Join(dir, "sallyport.yaml"), "--policy", "none", filepath.Join(dir, "t.yaml")); code != 2 || !strings.Contains(err, "only default, own") {
+		t.Errorf("rules test with an unknown policy = %d %s", code, err)
 	}
 }
 

@@ -22,9 +22,9 @@ import (
 )
 
 func rulesCommand() *cobra.Command {
-	return group("rules", "Work with rules: test them",
-		"  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
-		rulesTestCommand(), rulesBackendCommand())
+	return group("rules", "Work with rules: list them, explain one, test them",
+		"  sallyport rules explain 942100\n  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
+		rulesListCommand(), rulesExplainCommand(), rulesTestCommand(), rulesBackendCommand())
 }
 
 // rulesTest is what rules test was told.
@@ -173,6 +173,9 @@ func (t *rulesTest) target() (closer, error) {
 	cfg, ds := t.src.load()
 	if ds.Fatal() {
 		return nil, ds
+	}
+	if _, err := policyNamed(cfg, t.policy); err != nil {
+		return nil, err
 	}
 	return gateway.Rehearse(cfg, t.policy, ftw.Backend())
 }

@@ -80,7 +80,7 @@ func TestWriteStarter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"rules/after.conf", "rules/before.conf", "sallyport.yaml"}
+	want := []string{"rules/after.conf", "rules/before.conf", "rules/exclusions.yaml", "sallyport.yaml"}
 	for i := range want {
 		want[i] = filepath.Join(dir, want[i])
 	}

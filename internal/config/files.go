@@ -44,9 +44,13 @@ func (r *reader) files(c *Config) {
 	}
 	for _, name := range policyNames(c) {
 		p := c.WAF.Policies[name]
+		if p.CRS != crsBuiltin && p.CRS != crsOff {
+			r.directoryThere("policies."+name+".crs", p.CRS)
+		}
 		r.matches("policies."+name+".rules_before", p.RulesBefore)
 		r.matches("policies."+name+".rules_after", p.RulesAfter)
 	}
+	r.exclusions(c)
 	for _, p := range c.Proxy.Pools {
 		r.poolFiles("pools."+p.Name+".tls", p.TLS)
 		for i, b := range p.Backends {
@@ -179,6 +183,16 @@ func (r *reader) cannotRead(path, name string, err error) {
 func (r *reader) exists(name string) bool {
 	_, err := os.Stat(name)
 	return err == nil
+}
+
+// directoryThere reports a named directory that is none.
+func (r *reader) directoryThere(path, name string) {
+	switch info, err := os.Stat(name); {
+	case err != nil:
+		r.cannotRead(path, name, err)
+	case !info.IsDir():
+		r.fail(path, name+" is not a directory", "")
+	}
 }
 
 // openRegular opens a file that has content: not a directory, and nothing that

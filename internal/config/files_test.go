@@ -17,7 +17,7 @@ func fixtures(t *testing.T) string {
 	t.Setenv("SALLYPORT_TEST_FIELDS", "50")
 	t.Setenv("SALLYPORT_TEST_HOST", "10.0.0.11")
 	dir := t.TempDir()
-	for _, sub := range []string{"rules", "adir", "shared", "opened", "logs", "run"} {
+	for _, sub := range []string{"rules", "crs", "adir", "shared", "opened", "logs", "run"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -46,6 +46,7 @@ func fixtures(t *testing.T) string {
 		"rules/before.conf": {0o644, []byte("# nothing yet\n")},
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},
+		"rules/shop.yaml":   {0o644, []byte("exclusions:\n  - {rule: 942100, target: \"ARGS:q\", route: shop, path: /a, methods: [GET], reason: a test, owner: me, expires: 2999-12-31}\n")},
 		"share.secret":      {0o600, secret},
 		"redis.password":    {0o600, []byte("made up\n")},
 		"open.secret":       {0o644, secret},

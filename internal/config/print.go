@@ -178,9 +178,13 @@ func (p *printer) limit(l limiter.Limit) {
 func (p *printer) policy(name string, w waf.Policy) {
 	p.line(1, "%s:", text(name))
 	p.line(2, "mode: %s", w.Mode)
+	p.line(2, "crs: %s", text(w.CRS))
 	p.line(2, "paranoia: %d", w.Paranoia)
+	p.line(2, "detection_paranoia: %d", w.DetectionParanoia)
 	p.line(2, "inbound_threshold: %d", w.InboundThreshold)
 	p.line(2, "outbound_threshold: %d", w.OutboundThreshold)
+	p.line(2, "early_blocking: %t", w.EarlyBlocking)
+	p.line(2, "content_types: %s", texts(w.ContentTypes, same))
 	p.line(2, "on_error: %s", pick(w.PassOnError, "pass", "refuse"))
 	p.line(2, "request_body:")
 	p.line(3, "inspect: %s", writeSize(w.Inspect))
@@ -192,6 +196,7 @@ func (p *printer) policy(name string, w waf.Policy) {
 	p.line(2, "response_body: {inspect: %s, limit: %s}", text(w.ResponseBody), writeSize(w.ResponseLimit))
 	p.line(2, "rules_before: %s", texts(w.RulesBefore, same))
 	p.line(2, "rules_after: %s", texts(w.RulesAfter, same))
+	p.line(2, "exclusions: %s", texts(w.ExclusionFiles, same))
 }
 
 func (p *printer) pool(pc proxy.PoolConfig) {

@@ -106,7 +106,7 @@ func (r *reader) read(src []byte) *Config {
 	o.section("state", func(o *object) { r.state(o, c) })
 	o.done()
 	r.reportUnknown()
-	r.allowMethods(c)
+	r.allow(c)
 	if c.Mode == gate.Watch {
 		c.Observe()
 	}
@@ -195,10 +195,20 @@ func (r *reader) stateDirectory() string {
 	return filepath.Join(r.dir, "state")
 }
 
-// allowMethods gives every policy the methods that may reach it: the global
-// ones and those of its routes.
-func (r *reader) allowMethods(c *Config) {
+// allow gives every policy what may reach it: the global methods and those of
+// its routes, and the versions that the listeners speak.
+func (r *reader) allow(c *Config) {
+	versions := []string{"HTTP/1.0", "HTTP/1.1"}
+	if slices.ContainsFunc(c.Server.Listeners, func(l server.Listener) bool { return l.HTTP2 || l.H2C }) {
+		versions = append(versions, "HTTP/2.0")
+	}
 	for name, p := range c.WAF.Policies {
+		p.Versions = slices.Clone(versions)
+		for _, rt := range c.Proxy.Routes {
+			if rt.Route.Policy == name {
+				p.Routes = append(p.Routes, rt.Route.Name)
+			}
+		}
 		p.Methods = slices.Clone(c.Proxy.Methods)
 		for _, rt := range c.Proxy.Routes {
 			for _, m := range rt.Route.Methods {

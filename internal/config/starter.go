@@ -11,10 +11,10 @@ import (
 
 // starter holds what WriteStarter writes.
 //
-//go:embed starter/sallyport.yaml starter/rules/before.conf starter/rules/after.conf
+//go:embed starter/sallyport.yaml starter/rules/before.conf starter/rules/after.conf starter/rules/exclusions.yaml
 var starter embed.FS
 
-// WriteStarter writes a commented configuration and two rule files into a
+// WriteStarter writes a commented configuration, two rule files and one of exclusions into a
 // directory, which it makes when it is not there, and returns their names. It
 // overwrites nothing: when one of the files exists, it writes none and the
 // error names it.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -87,7 +88,12 @@ func summary(cfg *config.Config, policies map[string]waf.PolicyInfo) string {
 		count(len(cfg.Proxy.Routes), "route"), count(len(cfg.Proxy.Pools), "pool"), count(len(cfg.WAF.Policies), "policy"))
 	for _, name := range slices.Sorted(maps.Keys(policies)) {
 		p := cfg.WAF.Policies[name]
-		fmt.Fprintf(&b, "\npolicy %s: %s, paranoia %d, threshold %d, %d rules, %s", name, p.Mode, p.Paranoia, p.InboundThreshold, policies[name].Rules, policies[name].Ruleset)
+		if p.Mode == gate.Off {
+			fmt.Fprintf(&b, "\npolicy %s: off", name)
+			continue
+		}
+		fmt.Fprintf(&b, "\npolicy %s: %s, paranoia %d, threshold %d, %s, %d rules, %s", name, p.Mode, p.Paranoia, p.InboundThreshold,
+			cmp.Or(policies[name].CRS, "no Core Rule Set"), policies[name].Rules, policies[name].Ruleset)
 	}
 	if cfg.Audit.RulesLog != "" {
 		b.WriteString("\naudit.rules_log is meant for test runs: it is written while the request waits")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"reflect"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +148,8 @@ func (g *Gateway) next(number uint64) (*Generation, error) {
 	if err := gen.open(); err != nil {
 		return nil, errors.Join(err, gen.Close())
 	}
+	// Compiling rules leaves several times the memory behind that they keep.
+	debug.FreeOSMemory()
 	return gen, nil
 }
 

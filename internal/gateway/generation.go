@@ -53,9 +53,6 @@ func (g *Generation) open() (err error) {
 	if g.waf, err = waf.New(cfg.WAF, log.Named("waf")); err != nil {
 		return err
 	}
-	for _, d := range g.waf.Warnings() {
-		log.Warn("rules", zap.String("problem", d.String()))
-	}
 	if g.audit, err = g.gateway.openAudit(cfg.Audit); err != nil {
 		return err
 	}

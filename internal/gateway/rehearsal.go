@@ -38,8 +38,9 @@ type Rehearsal struct {
 var _ ftw.Target = (*Rehearsal)(nil)
 
 // Rehearse starts a gateway for one policy of a configuration. Limits, geo
-// rules, routes and pools of the configuration are left out: everything goes
-// to the backend through the policy. Hygiene is observed, so that rules see
+// rules, pools and the routes of other policies are left out: everything goes
+// to the backend through the policy, by the routes that use it where one of
+// them takes the request. Hygiene is observed, so that rules see
 // what the strict reader would otherwise refuse before them.
 func Rehearse(cfg *config.Config, policy string, backend http.Handler) (*Rehearsal, error) {
 	rules, ok := cfg.WAF.Policies[policy]
@@ -75,9 +76,16 @@ func (r *Rehearsal) start(base *config.Config, policy string, methods []string, 
 	cfg.Audit = audit.Config{Path: os.DevNull}
 	cfg.State = config.StateConfig{Dir: filepath.Join(r.state, "state")}
 	cfg.Proxy.Hygiene = gate.Watch
-	cfg.Proxy.Routes = []proxy.RouteConfig{{Route: gate.Route{
+	cfg.Proxy.Routes = nil
+	for _, rc := range base.Proxy.Routes {
+		if rc.Route.Policy == policy { // an exclusion may be for one of them
+			rc.Route.Pool, rc.Route.MaskErrors, rc.Route.Limits = name, "pass", []string{}
+			cfg.Proxy.Routes = append(cfg.Proxy.Routes, rc)
+		}
+	}
+	cfg.Proxy.Routes = append(cfg.Proxy.Routes, proxy.RouteConfig{Route: gate.Route{
 		Name: name, Pool: name, Policy: policy, Methods: methods, MaxBody: cfg.Proxy.MaxBody, MaskErrors: "pass", Limits: []string{},
-	}}}
+	}})
 	cfg.Proxy.Pools = []proxy.PoolConfig{{
 		Name:     name,
 		Backends: []proxy.BackendConfig{{Name: name, URL: &url.URL{Scheme: "http", Host: socket.Addr().String()}, Weight: 1}},
@@ -152,7 +160,7 @@ func RehearseCRS(setup string, backend http.Handler) (*Rehearsal, error) {
 	}
 	const name = "default"
 	p := cfg.WAF.Policies[name]
-	p.Paranoia = 4
+	p.Paranoia, p.DetectionParanoia = 4, 4
 	p.Mode = gate.Watch
 	p.ResponseBody = "all"
 	p.RulesBefore = []string{file}

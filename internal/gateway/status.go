@@ -27,6 +27,7 @@ type Status struct {
 type PolicyStatus struct {
 	Mode     gate.Mode `json:"mode"`
 	Paranoia int       `json:"paranoia"`
+	CRS      string    `json:"crs,omitempty"` // its version, as OWASP_CRS/4.25.0
 	Rules    int       `json:"rules"`
 	Ruleset  string    `json:"ruleset"`
 }
@@ -107,7 +108,7 @@ func (g *Generation) Status() any {
 	s.Bans = BanStatus{g.cfg.Bans.Mode, b.Active, b.Clients, b.Turned, b.Evicted, b.Untracked}
 	for name, info := range g.waf.Policies() {
 		p := g.cfg.WAF.Policies[name]
-		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, Rules: info.Rules, Ruleset: info.Ruleset}
+		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, CRS: info.CRS, Rules: info.Rules, Ruleset: info.Ruleset}
 	}
 	for _, d := range g.geo.Databases() {
 		s.Geo = append(s.Geo, DatabaseStatus(d))

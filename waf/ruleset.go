@@ -130,7 +130,7 @@ func (p plan) build() (*ruleset, error) {
 		}
 		return nil, fmt.Errorf("compile rules: %w", cause(err))
 	}
-	r := &ruleset{waf: w, crs: p.version(), rules: indexOf(p.sources)}
+	r := &ruleset{waf: w, crs: p.version(), rules: indexOf(p.sources), named: namedArguments(p.sources)}
 	if len(r.rules) == 0 {
 		return nil, errors.Join(errors.New("no rules"), r.close())
 	}

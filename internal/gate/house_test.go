@@ -31,6 +31,7 @@ var house = map[string]room{
 	"internal/geo":      {[]string{"internal/gate"}, "a stage"},
 	"limiter":           {[]string{"internal/gate"}, "a stage"},
 	"waf":               {[]string{"internal/gate", "rules"}, "a stage, and the rules that it ships with"},
+	"waf/rx":            {nil, "a matcher that knows no rules"},
 	"rules":             {nil, "files only"},
 	"proxy":             {[]string{"internal/gate", "proxy/http1"}, "it meets the other stages as interfaces"},
 	"proxy/http1":       {nil, "it speaks a protocol, and knows nothing of what is said"},
@@ -52,6 +53,7 @@ var house = map[string]room{
 var confined = map[string][]string{
 	"github.com/corazawaf/coraza/v3":             {"waf"},
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport"},
+	"rsc.io/binaryregexp":                        {"waf/rx"}, // what the engine runs patterns of bytes with
 	"golang.org/x/time":                          {"limiter"},
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},

@@ -1,0 +1,333 @@
+package rx
+
+import (
+	"encoding/binary"
+	"regexp/syntax"
+	"slices"
+	"unicode/utf8"
+)
+
+// A dfa is the part of one program's deterministic automaton that values have
+// needed so far. It belongs to one Scratch. A state is the set of instructions
+// that wait for a character or for an assertion; which of them regexp would
+// prefer does not matter to whether there is a match. The instructions at which
+// a new match could begin are in every state and therefore in none.
+type dfa struct {
+	prog   *program
+	ws     *workspace
+	stride uint32
+	next   []uint32 // rows of the states: class, or end of text, to the target's row
+	sets   [][]uint16
+	before []syntax.EmptyOp // of each state: what holds of the character read last
+	index  map[string]uint32
+	starts map[startKey]arrival
+	bytes  int // what all this takes, roughly
+	credit int // see spend
+}
+
+// A startKey says where a match would begin: which assertions hold there, and
+// the class of the character that follows.
+type startKey struct {
+	holds syntax.EmptyOp
+	class uint8
+}
+
+// An arrival is what instructions become when a character has been read.
+type arrival struct {
+	set     []uint16
+	matched bool
+}
+
+// Targets that are no states.
+const (
+	unknown uint32 = iota // not yet computed
+	dead                  // nothing can match any more
+	match                 // there is a match
+	targets               // the first state's row begins behind these
+)
+
+// A verdict is what a dfa finds out.
+type verdict uint8
+
+const (
+	undecided verdict = iota // the budget ended
+	clean
+	matches
+)
+
+// A state costs about as much as package regexp needs for 16 characters, and is
+// paid for with characters read before: a dfa whose values are always new grows
+// by no more than a state for every 16 of them, whatever they are.
+const (
+	statePrice = 16
+	mostCredit = 512 * statePrice
+)
+
+func newDFA(p *program, ws *workspace) *dfa {
+	d := &dfa{prog: p, ws: ws, stride: uint32(len(p.traits) + 1), credit: mostCredit}
+	d.reset()
+	return d
+}
+
+// reset forgets every state. What has been paid for them stays paid.
+func (d *dfa) reset() {
+	d.next = make([]uint32, targets)
+	d.sets, d.before = nil, nil
+	d.index, d.starts = map[string]uint32{}, map[startKey]arrival{}
+	d.bytes = 0
+}
+
+// run decides about value. It adds at most budget states.
+func (d *dfa) run(value string, budget int) verdict {
+	p := d.prog
+	if p.always {
+		return matches
+	}
+	d.credit = min(d.credit+len(value), mostCredit)
+	if len(d.sets) == 0 {
+		if !d.spend(&budget) {
+			return undecided
+		}
+		d.intern(nil, syntax.EmptyBeginText|syntax.EmptyBeginLine)
+	}
+	state := targets // the first one made
+	for i := 0; i < len(value); {
+		class := p.ascii[value[i]]
+		if value[i] < utf8.RuneSelf || p.bytes {
+			i++
+		} else {
+			r, width := utf8.DecodeRuneInString(value[i:])
+			class = p.find(r)
+			i += width
+		}
+		next := d.next[state+uint32(class)]
+		if next < targets {
+			if next == unknown {
+				if !d.spend(&budget) {
+					return undecided
+				}
+				next = d.grow(state, class)
+			}
+			switch next {
+			case match:
+				return matches
+			case dead:
+				return clean
+			}
+		}
+		state = next
+	}
+	end := d.stride - 1
+	next := d.next[state+end]
+	if next == unknown {
+		if !d.spend(&budget) {
+			return undecided
+		}
+		next = d.grow(state, uint8(end))
+	}
+	if next == match {
+		return matches
+	}
+	return clean
+}
+
+// spend pays for one step that is not known yet.
+func (d *dfa) spend(budget *int) bool {
+	if *budget <= 0 || d.credit < statePrice {
+		return false
+	}
+	*budget--
+	d.credit -= statePrice
+	return true
+}
+
+// intern returns the row of the state with the set and what holds before it.
+func (d *dfa) intern(set []uint16, before syntax.EmptyOp) uint32 {
+	if !d.prog.asserts && !d.prog.asserting(set) {
+		before = 0 // nobody asks
+	}
+	key := append(d.ws.key[:0], byte(before))
+	for _, pc := range set {
+		key = binary.LittleEndian.AppendUint16(key, pc)
+	}
+	d.ws.key = key
+	if row, ok := d.index[string(key)]; ok {
+		return row
+	}
+	row := uint32(len(d.next))
+	d.next = append(d.next, make([]uint32, d.stride)...)
+	d.sets = append(d.sets, slices.Clone(set))
+	d.before = append(d.before, before)
+	d.index[string(key)] = row
+	d.bytes += 4*int(d.stride) + 4*len(set) + 128
+	return row
+}
+
+// grow computes the step from the state with the row over a class.
+func (d *dfa) grow(row uint32, class uint8) uint32 {
+	n := (row - targets) / d.stride
+	atEnd := class == uint8(d.stride-1)
+	holds := d.holds(d.before[n], class)
+	begin := d.begin(startKey{holds, class})
+	ws := d.ws
+	ws.begin()
+	target := dead
+	switch {
+	case begin.matched || ws.advance(d.prog, d.sets[n], holds, class, atEnd):
+		target = match
+	case atEnd:
+	default:
+		ws.add(begin.set)
+		if len(ws.work) > 0 || !d.prog.onlyTop {
+			slices.Sort(ws.work)
+			target = d.intern(ws.work, d.after(class))
+		}
+	}
+	d.next[row+uint32(class)] = target
+	return target
+}
+
+// begin returns what a match that begins before a character of the class has
+// become behind it.
+func (d *dfa) begin(key startKey) arrival {
+	if known, ok := d.starts[key]; ok {
+		return known
+	}
+	d.ws.begin()
+	a := arrival{matched: d.ws.advance(d.prog, d.prog.waiting, key.holds, key.class, key.class == uint8(d.stride-1))}
+	a.set = slices.Clone(d.ws.work)
+	d.starts[key] = a
+	d.bytes += 2*len(a.set) + 64
+	return a
+}
+
+// holds returns the assertions that hold between what was read and a
+// character of the class. In before, WordBoundary stands for a word character.
+func (d *dfa) holds(before syntax.EmptyOp, class uint8) syntax.EmptyOp {
+	flags := before & (syntax.EmptyBeginText | syntax.EmptyBeginLine)
+	var word syntax.EmptyOp
+	if class == uint8(d.stride-1) {
+		flags |= syntax.EmptyEndText | syntax.EmptyEndLine
+	} else {
+		after := d.after(class)
+		word = after & syntax.EmptyWordBoundary
+		if after&syntax.EmptyBeginLine != 0 {
+			flags |= syntax.EmptyEndLine
+		}
+	}
+	if before&syntax.EmptyWordBoundary != word {
+		flags |= syntax.EmptyWordBoundary
+	} else {
+		flags |= syntax.EmptyNoWordBoundary
+	}
+	return flags & d.prog.context
+}
+
+// after returns what holds behind a character of the class: BeginLine behind a
+// newline, and WordBoundary to stand for a word character.
+func (d *dfa) after(class uint8) syntax.EmptyOp {
+	var flags syntax.EmptyOp
+	if d.prog.traits[class]&isNewline != 0 {
+		flags |= syntax.EmptyBeginLine
+	}
+	if d.prog.traits[class]&isWord != 0 {
+		flags |= syntax.EmptyWordBoundary
+	}
+	return flags
+}
+
+// A workspace is what the computation of a step needs. The dfas of a Scratch
+// share one.
+type workspace struct {
+	mark   []uint64 // of an instruction: the round that it was added in
+	round  uint64
+	work   []uint16 // the instructions that wait, in the order they were reached
+	behind []uint16
+	key    []byte
+}
+
+func newWorkspace(insts int) *workspace {
+	return &workspace{mark: make([]uint64, insts)}
+}
+
+// begin starts a new round: nothing is marked, nothing waits.
+func (ws *workspace) begin() {
+	ws.round++
+	ws.work = ws.work[:0]
+}
+
+// add lets more instructions wait.
+func (ws *workspace) add(set []uint16) {
+	for _, pc := range set {
+		if ws.mark[pc] != ws.round {
+			ws.mark[pc] = ws.round
+			ws.work = append(ws.work, pc)
+		}
+	}
+}
+
+// advance adds to work what the waiting instructions of set become over a
+// character, and reports whether one of them reaches a match before or with it.
+func (ws *workspace) advance(p *program, set []uint16, holds syntax.EmptyOp, class uint8, atEnd bool) bool {
+	if p.asserting(set) {
+		// Assertions hold or do not, here and now: what is behind them reads the same character.
+		ws.begin()
+		for _, pc := range set {
+			if in := &p.insts[pc]; in.op == syntax.InstEmptyWidth {
+				if ws.follow(p, uint32(pc), holds, true) {
+					return true
+				}
+			} else {
+				ws.add([]uint16{pc})
+			}
+		}
+		ws.behind = append(ws.behind[:0], ws.work...)
+		set = ws.behind
+		ws.begin()
+	}
+	if atEnd {
+		return false
+	}
+	for _, pc := range set {
+		if in := &p.insts[pc]; in.takes(class) && ws.follow(p, in.out, 0, false) {
+			return true
+		}
+	}
+	return false
+}
+
+// follow adds to work the instructions that wait for something, reachable from
+// pc without a character, and reports whether a match is among them. Where
+// here is set, assertions are decided by holds and do not wait.
+func (ws *workspace) follow(p *program, pc uint32, holds syntax.EmptyOp, here bool) bool {
+	for ws.mark[pc] != ws.round {
+		ws.mark[pc] = ws.round
+		in := &p.insts[pc]
+		switch in.op {
+		case syntax.InstMatch:
+			return true
+		case syntax.InstAlt, syntax.InstAltMatch:
+			if ws.follow(p, in.out, holds, here) {
+				return true
+			}
+			pc = in.arg
+		case syntax.InstCapture, syntax.InstNop:
+			pc = in.out
+		case syntax.InstEmptyWidth:
+			if !here {
+				ws.work = append(ws.work, uint16(pc))
+				return false
+			}
+			if syntax.EmptyOp(in.arg)&^holds != 0 {
+				return false
+			}
+			pc = in.out
+		case syntax.InstRune:
+			ws.work = append(ws.work, uint16(pc))
+			return false
+		default: // InstFail
+			return false
+		}
+	}
+	return false
+}

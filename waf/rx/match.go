@@ -1,0 +1,243 @@
+package rx
+
+import (
+	"iter"
+	"math/bits"
+	"strings"
+)
+
+// A Scratch is the memory that the matching of a value needs, and the states
+// that its dfas have learned. It is for one goroutine at a time. It holds
+// nothing of the values that it has seen.
+type Scratch struct {
+	set     *Set
+	members Bits // of the class at work
+
+	seen   []uint8 // of each output: the scan that it was seen in
+	scan   uint8
+	folded bool    // the text being scanned is not the value itself
+	got    []uint8 // of each operator: factors seen
+	open   []uint32
+	copy   []byte // a value with letters replaced
+
+	raw, hits, unsure Bits
+
+	dfas []*dfa
+	ws   *workspace
+	used int // bytes of the dfas
+}
+
+// NewScratch makes a scratch for the set.
+func (s *Set) NewScratch() *Scratch {
+	return &Scratch{
+		set: s, seen: make([]uint8, len(s.automaton.outs)), got: make([]uint8, len(s.operators)),
+		raw: s.newBits(), hits: s.newBits(), unsure: s.newBits(),
+		dfas: make([]*dfa, len(s.operators)), ws: newWorkspace(s.insts),
+	}
+}
+
+// Acquire returns a scratch that was released, which knows what it has
+// learned, or a new one.
+func (s *Set) Acquire() *Scratch {
+	select {
+	case sc := <-s.idle:
+		return sc
+	default:
+		return s.NewScratch()
+	}
+}
+
+// Release keeps the scratch for the next Acquire. As many are kept as there are
+// processors. Answers that it gave are void.
+func (s *Set) Release(sc *Scratch) {
+	select {
+	case s.idle <- sc:
+	default:
+	}
+}
+
+// An Answer says which operators of a class match a value. It is valid until
+// the scratch is used again.
+type Answer struct {
+	Hits   Bits // those that match, and those that may
+	Unsure Bits // those that were not decided; empty after Match
+}
+
+// Match returns the operators of the class that match value.
+func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, value, true) }
+
+// MayMatch is Match at a bounded price: an operator whose verification would
+// need package regexp is reported as one that may match.
+func (c *Class) MayMatch(sc *Scratch, value string) Answer { return c.match(sc, value, false) }
+
+func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
+	sc.members = c.members
+	clear(sc.raw)
+	clear(sc.unsure)
+	if c.gated {
+		sc.read(value)
+	}
+	for _, i := range c.direct {
+		sc.verify(i, value, exact)
+	}
+	for _, i := range sc.open {
+		if sc.got[i] == c.set.operators[i].need {
+			sc.verify(i, value, exact)
+		}
+		sc.got[i] = 0
+	}
+	sc.open = sc.open[:0]
+	for w := range sc.hits {
+		sc.hits[w] = (sc.raw[w]^c.negated[w])&c.members[w] | sc.unsure[w]
+	}
+	return Answer{sc.hits, sc.unsure}
+}
+
+// read looks for literals in value, and once more in a copy with s and k where
+// it has the two runes that (?i) takes for them.
+func (sc *Scratch) read(value string) {
+	if sc.scan++; sc.scan == 0 {
+		clear(sc.seen)
+		sc.scan = 1
+	}
+	sc.folded = false
+	scan(sc.set.automaton, value, sc)
+	if strings.IndexByte(value, longSText[0]) < 0 && strings.IndexByte(value, kelvinText[0]) < 0 {
+		return
+	}
+	if copied, ok := sc.set.fold(sc.copy[:0], value); ok {
+		sc.copy, sc.folded = copied, true
+		scan(sc.set.automaton, copied, sc)
+	}
+}
+
+const (
+	longSText  = string(longS)
+	kelvinText = string(kelvin)
+)
+
+// foldLetters appends value to dst with the long s and the Kelvin sign
+// replaced, and reports whether there were any.
+func foldLetters(dst []byte, value string) ([]byte, bool) {
+	found := false
+	for i := 0; i < len(value); {
+		switch {
+		case strings.HasPrefix(value[i:], longSText):
+			dst, found, i = append(dst, 's'), true, i+len(longSText)
+		case strings.HasPrefix(value[i:], kelvinText):
+			dst, found, i = append(dst, 'k'), true, i+len(kelvinText)
+		default:
+			dst, i = append(dst, value[i]), i+1
+		}
+	}
+	return dst, found
+}
+
+// found notes the owners of an output, and of those that end with it.
+func (sc *Scratch) found(o uint32) {
+	a := sc.set.automaton
+	for o != 0 && sc.seen[o] != sc.scan {
+		sc.seen[o] = sc.scan
+		out := &a.outs[o]
+		for _, own := range a.owners[out.first:out.end] {
+			if !sc.members.Has(int(own.operator)) {
+				continue
+			}
+			if own.bit == wholeMatch {
+				// Phrases know no case beyond ASCII.
+				if !sc.folded {
+					sc.raw.set(int(own.operator))
+				}
+				continue
+			}
+			if sc.got[own.operator] == 0 {
+				sc.open = append(sc.open, own.operator)
+			}
+			sc.got[own.operator] |= own.bit
+		}
+		o = out.suffix
+	}
+}
+
+// verify decides about one operator.
+func (sc *Scratch) verify(i uint32, value string, exact bool) {
+	op := &sc.set.operators[i]
+	matched := false
+	switch op.Kind {
+	case Pattern:
+		switch sc.run(i, op, value) {
+		case matches:
+			matched = true
+		case undecided:
+			if !exact {
+				sc.unsure.set(int(i))
+				return
+			}
+			matched = op.engine().MatchString(value)
+		}
+	case Contains:
+		matched = strings.Contains(value, op.Text)
+	case BeginsWith:
+		matched = strings.HasPrefix(value, op.Text)
+	case EndsWith:
+		matched = strings.HasSuffix(value, op.Text)
+	case Equal:
+		matched = value == op.Text
+	case Within:
+		matched = strings.Contains(op.Text, value)
+	case ByteRange:
+		matched = op.outside(value)
+	}
+	if matched {
+		sc.raw.set(int(i))
+	}
+}
+
+// run lets the dfa of the operator decide, within the limits.
+func (sc *Scratch) run(i uint32, op *compiled, value string) verdict {
+	if op.prog == nil {
+		return undecided
+	}
+	d := sc.dfas[i]
+	if d == nil {
+		d = newDFA(op.prog, sc.ws)
+		sc.dfas[i] = d
+	}
+	lim := &sc.set.limits
+	before := d.bytes
+	v := d.run(value, lim.states+len(value)/lim.perByte)
+	if d.bytes != before {
+		if sc.used += d.bytes - before; sc.used > lim.memory {
+			for _, d := range sc.dfas {
+				if d != nil {
+					d.reset()
+				}
+			}
+			sc.used = 0
+		}
+	}
+	return v
+}
+
+// outside reports whether a byte of value is in none of the ranges.
+func (c *compiled) outside(value string) bool {
+	for i := range len(value) {
+		if b := value[i]; c.ranges[b>>6]>>(b&63)&1 == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// All yields the operators in b, in order.
+func (b Bits) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for w, word := range b {
+			for ; word != 0; word &= word - 1 {
+				if !yield(w<<6 + bits.TrailingZeros64(word)) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package rx
+
+import (
+	"math/rand/v2"
+	"regexp/syntax"
+	"testing"
+)
+
+// broken tools, each as a plausible mistake would make it.
+var broken = map[string]tool{
+	"a literal is lost": {
+		requirements: func(x extractor, re *syntax.Regexp) []factor {
+			out := extractor.requirements(x, re)
+			for i, f := range out {
+				if len(f) > 1 {
+					out[i] = f[1:]
+				}
+			}
+			return out
+		},
+		program: newProgram,
+		fold:    foldLetters,
+	},
+	"case is folded in ASCII only": {
+		requirements: extractor.requirements,
+		program: func(p *syntax.Prog, bytes bool) *program {
+			for i := range p.Inst {
+				if in := &p.Inst[i]; in.Op >= syntax.InstRune && len(in.Rune) == 1 && syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
+					var ascii []rune
+					for _, r := range orbit(in.Rune[0], syntax.FoldCase) {
+						if r < 0x80 {
+							ascii = append(ascii, r, r)
+						}
+					}
+					if len(ascii) == 4 {
+						in.Op, in.Rune, in.Arg = syntax.InstRune, []rune{min(ascii[0], ascii[2]), min(ascii[0], ascii[2]), max(ascii[0], ascii[2]), max(ascii[0], ascii[2])}, 0
+					}
+				}
+			}
+			return newProgram(p, bytes)
+		},
+		fold: foldLetters,
+	},
+	"word boundaries are ignored": {
+		requirements: extractor.requirements,
+		program: func(p *syntax.Prog, bytes bool) *program {
+			for i := range p.Inst {
+				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyWordBoundary {
+					in.Op = syntax.InstNop
+				}
+			}
+			return newProgram(p, bytes)
+		},
+		fold: foldLetters,
+	},
+	"the start of a line is the start of the text": {
+		requirements: extractor.requirements,
+		program: func(p *syntax.Prog, bytes bool) *program {
+			for i := range p.Inst {
+				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyBeginLine {
+					in.Arg = uint32(syntax.EmptyBeginText)
+				}
+			}
+			return newProgram(p, bytes)
+		},
+		fold: foldLetters,
+	},
+	"invalid bytes are skipped": {
+		requirements: extractor.requirements,
+		program: func(p *syntax.Prog, bytes bool) *program {
+			out := newProgram(p, bytes)
+			if out != nil && !bytes {
+				for b := 0x80; b < 0x100; b++ {
+					out.ascii[b] = out.ascii['a']
+				}
+				out.bytes = true
+			}
+			return out
+		},
+		fold: foldLetters,
+	},
+	"values are not read a second time": {
+		requirements: extractor.requirements,
+		program:      newProgram,
+		fold:         func(dst []byte, _ string) ([]byte, bool) { return dst, false },
+	},
+}
+
+// TestSabotage breaks one part at a time: the comparisons that the other tests
+// make must notice each.
+func TestSabotage(t *testing.T) {
+	values := texts([]string{"a", "s", "\n", "ſ", "\xff", " "}, 3)
+	small := smallPatterns()
+	all := payloads(t)
+	for name, with := range broken {
+		caught := 0
+		for from := 0; from < len(small); from += 300 {
+			var ops []Operator
+			for _, p := range small[from:min(len(small), from+300)] {
+				ops = append(ops, Operator{Kind: Pattern, Text: p})
+			}
+			j := newJudge(t, with, ops...)
+			for _, value := range values {
+				caught += len(j.check(value, defaultLimits))
+			}
+		}
+		rules, _, class := crsSet(t, with)
+		_, _, right := crsSet(t, tools)
+		random := rand.New(rand.NewPCG(1, 2))
+		broken, whole := class.set.NewScratch(), right.set.NewScratch()
+		found := 0
+		for range 3000 {
+			value := mutate(random, all[random.IntN(len(all))], all)
+			got, want := class.Match(broken, value).Hits, right.Match(whole, value).Hits
+			for i := range rules {
+				if got.Has(i) != want.Has(i) {
+					found++
+				}
+			}
+		}
+		t.Logf("%s: %d wrong answers about small patterns, %d about the core rules", name, caught, found)
+		if caught == 0 && found == 0 {
+			t.Errorf("nobody noticed that %s", name)
+		}
+	}
+}

@@ -44,10 +44,11 @@ type output struct {
 	suffix     uint32 // another output; 0: none
 }
 
-// An owner is an operator that a literal belongs to.
+// An owner is what a literal belongs to.
 type owner struct {
 	operator uint32
-	bit      uint8 // of the operator's factor that the literal is in; wholeMatch: the literal is a match
+	trail    uint32 // one of the set's trails
+	bit      uint8  // of the trail's factor that the literal is in; wholeMatch: the literal is a match
 }
 
 // wholeMatch marks a literal that needs no verification.
@@ -89,8 +90,8 @@ func newAutomaton(literals []literal) *automaton {
 			return -1
 		case a.text > b.text:
 			return 1
-		case a.operator != b.operator:
-			return int(a.operator) - int(b.operator)
+		case a.trail != b.trail:
+			return int(a.trail) - int(b.trail)
 		}
 		return int(a.bit) - int(b.bit)
 	})

@@ -21,8 +21,10 @@ type dfa struct {
 	before []syntax.EmptyOp // of each state: what holds of the character read last
 	index  map[string]uint32
 	starts map[startKey]arrival
-	bytes  int // what all this takes, roughly
-	credit int // see spend
+	idle   uint32    // the row of the state in which no match has begun
+	stays  [256]bool // bytes that it stays in; none that begins a longer rune
+	bytes  int       // what all this takes, roughly
+	credit int       // see spend
 }
 
 // A startKey says where a match would begin: which assertions hold there, and
@@ -74,6 +76,7 @@ func (d *dfa) reset() {
 	d.next = make([]uint32, targets)
 	d.sets, d.before = nil, nil
 	d.index, d.starts = map[string]uint32{}, map[startKey]arrival{}
+	d.idle, d.stays = unknown, [256]bool{}
 	d.bytes = 0
 }
 
@@ -115,7 +118,11 @@ func (d *dfa) run(value string, budget int) verdict {
 				return clean
 			}
 		}
-		state = next
+		if state = next; state == d.idle {
+			for i < len(value) && d.stays[value[i]] {
+				i++
+			}
+		}
 	}
 	end := d.stride - 1
 	next := d.next[state+end]
@@ -159,6 +166,9 @@ func (d *dfa) intern(set []uint16, before syntax.EmptyOp) uint32 {
 	d.sets = append(d.sets, slices.Clone(set))
 	d.before = append(d.before, before)
 	d.index[string(key)] = row
+	if len(set) == 0 && before == 0 {
+		d.idle = row
+	}
 	d.bytes += 4*int(d.stride) + 4*len(set) + 128
 	return row
 }
@@ -184,6 +194,13 @@ func (d *dfa) grow(row uint32, class uint8) uint32 {
 		}
 	}
 	d.next[row+uint32(class)] = target
+	if row == d.idle && target == row {
+		for b, c := range d.prog.ascii {
+			if c == class && (b < utf8.RuneSelf || d.prog.bytes) {
+				d.stays[b] = true
+			}
+		}
+	}
 	return target
 }
 

@@ -18,7 +18,14 @@ const (
 	maxClassStrings = 12  // strings that it may be spelled as
 	maxLiteral      = 24  // bytes of a literal, from where it is cut in two
 	maxFactors      = 12  // requirements kept while a tree is read
-	keptFactors     = 3   // requirements that are looked for in values
+	keptFactors     = 3   // requirements of a way that are looked for in values
+	maxWays         = 32  // ways to match that are told apart
+)
+
+// Rates of factors, see factor.rate.
+const (
+	commonRate = 0.1    // from which nearly every value has one
+	rareRate   = 0.0005 // below which few values have one
 )
 
 // A factor is a set of literals of which each match contains at least one.
@@ -33,13 +40,69 @@ type shape struct {
 
 // An extractor reads the trees of one alphabet.
 type extractor struct {
-	bytes bool // the pattern is matched byte by byte, not by runes
+	bytes bool                     // the pattern is matched byte by byte, not by runes
+	known map[*syntax.Regexp]shape // subtrees are shared between ways
 }
 
-// requirements returns the factors of a pattern that are worth looking for,
-// the rarest first. None means that any value can match.
-func (x extractor) requirements(re *syntax.Regexp) []factor {
-	var kept []factor
+// A way is how a value may come to match: a match goes one of the ways of its
+// pattern, and has a literal of each factor of that way.
+type way []factor
+
+// ways returns the ways of a pattern. None means that any value can match.
+func (x extractor) ways(re *syntax.Regexp) []way {
+	whole := x.requirements(re)
+	if len(whole) > 0 && whole[0].rate() < rareRate {
+		return []way{whole}
+	}
+	var ways []way
+	for _, b := range branches(re, maxWays) {
+		w := x.requirements(b)
+		if len(w) == 0 {
+			if len(whole) == 0 {
+				return nil
+			}
+			return []way{whole}
+		}
+		ways = append(ways, w)
+	}
+	return ways
+}
+
+// branches writes the tree as an alternative of at most n others.
+func branches(re *syntax.Regexp, n int) []*syntax.Regexp {
+	switch re.Op {
+	case syntax.OpCapture:
+		return branches(re.Sub[0], n)
+	case syntax.OpAlternate:
+		if len(re.Sub) > n {
+			break
+		}
+		var all []*syntax.Regexp
+		for i, sub := range re.Sub {
+			all = append(all, branches(sub, n-len(all)-(len(re.Sub)-1-i))...)
+		}
+		return all
+	case syntax.OpConcat:
+		all := []*syntax.Regexp{{Op: syntax.OpConcat}}
+		for _, sub := range re.Sub {
+			parts := branches(sub, n/len(all))
+			var product []*syntax.Regexp
+			for _, left := range all {
+				for _, part := range parts {
+					product = append(product, &syntax.Regexp{Op: syntax.OpConcat, Sub: append(slices.Clone(left.Sub), part)})
+				}
+			}
+			all = product
+		}
+		return all
+	}
+	return []*syntax.Regexp{re}
+}
+
+// requirements returns the factors of a tree that are worth looking for, the
+// rarest first. None means that any text can match.
+func (x extractor) requirements(re *syntax.Regexp) way {
+	var kept way
 	for _, f := range rarest(all(x.shape(re))) {
 		if f.rate() > commonRate || len(kept) == keptFactors {
 			break
@@ -52,6 +115,15 @@ func (x extractor) requirements(re *syntax.Regexp) []factor {
 }
 
 func (x extractor) shape(re *syntax.Regexp) shape {
+	s, ok := x.known[re]
+	if !ok {
+		s = x.read(re)
+		x.known[re] = s
+	}
+	return s
+}
+
+func (x extractor) read(re *syntax.Regexp) shape {
 	switch re.Op {
 	case syntax.OpEmptyMatch, syntax.OpBeginLine, syntax.OpEndLine, syntax.OpBeginText, syntax.OpEndText,
 		syntax.OpWordBoundary, syntax.OpNoWordBoundary:
@@ -307,9 +379,6 @@ func (f factor) implies(other factor) bool {
 		return !slices.ContainsFunc(other, func(part string) bool { return strings.Contains(literal, part) })
 	})
 }
-
-// commonRate is the rate from which a factor is found in nearly every value.
-const commonRate = 0.1
 
 // rate estimates at how many positions of a text one of the literals begins.
 func (f factor) rate() float64 {

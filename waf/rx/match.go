@@ -15,14 +15,16 @@ type Scratch struct {
 
 	seen   []uint8 // of each output: the scan that it was seen in
 	scan   uint8
-	folded bool    // the text being scanned is not the value itself
-	got    []uint8 // of each operator: factors seen
-	open   []uint32
+	folded bool     // the text being scanned is not the value itself
+	got    []uint8  // of each path: factors seen
+	open   []uint32 // trails with any
+	todo   []uint32 // operators to verify
+	asked  []groupState
 	copy   []byte // a value with letters replaced
 
 	raw, hits, unsure Bits
 
-	dfas []*dfa
+	dfas []*dfa // of each program
 	ws   *workspace
 	used int // bytes of the dfas
 }
@@ -30,9 +32,10 @@ type Scratch struct {
 // NewScratch makes a scratch for the set.
 func (s *Set) NewScratch() *Scratch {
 	return &Scratch{
-		set: s, seen: make([]uint8, len(s.automaton.outs)), got: make([]uint8, len(s.operators)),
-		raw: s.newBits(), hits: s.newBits(), unsure: s.newBits(),
-		dfas: make([]*dfa, len(s.operators)), ws: newWorkspace(s.insts),
+		set: s, seen: make([]uint8, len(s.automaton.outs)), got: make([]uint8, len(s.trails)),
+		asked: make([]groupState, len(s.groups)),
+		raw:   s.newBits(), hits: s.newBits(), unsure: s.newBits(),
+		dfas: make([]*dfa, s.programs), ws: newWorkspace(s.insts),
 	}
 }
 
@@ -74,23 +77,48 @@ func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 	sc.members = c.members
 	clear(sc.raw)
 	clear(sc.unsure)
+	sc.todo = append(sc.todo[:0], c.direct...)
 	if c.gated {
 		sc.read(value)
+		sc.collect()
 	}
-	for _, i := range c.direct {
+	clear(sc.asked)
+	for _, i := range sc.todo {
+		if g := c.set.operators[i].group; g >= 0 {
+			sc.asked[g].members++
+		}
+	}
+	for _, i := range sc.todo {
 		sc.verify(i, value, exact)
 	}
-	for _, i := range sc.open {
-		if sc.got[i] == c.set.operators[i].need {
-			sc.verify(i, value, exact)
-		}
-		sc.got[i] = 0
-	}
-	sc.open = sc.open[:0]
 	for w := range sc.hits {
 		sc.hits[w] = (sc.raw[w]^c.negated[w])&c.members[w] | sc.unsure[w]
 	}
 	return Answer{sc.hits, sc.unsure}
+}
+
+// A groupState is what is known about a group and the value.
+type groupState struct {
+	members uint8 // that are to be verified
+	asked   bool
+	clean   bool // none of them matches
+}
+
+// collect adds to todo the operators of which a whole trail was seen.
+func (sc *Scratch) collect() {
+	for _, t := range sc.open {
+		// raw is not in use yet for patterns: here it holds what is in todo.
+		if tr := &sc.set.trails[t]; sc.got[t] == tr.need && !sc.raw.Has(int(tr.operator)) {
+			sc.raw.set(int(tr.operator))
+			sc.todo = append(sc.todo, tr.operator)
+		}
+		sc.got[t] = 0
+	}
+	for _, t := range sc.open {
+		op := sc.set.trails[t].operator
+		sc.raw[op>>6] &^= 1 << (op & 63)
+	}
+	sc.open = sc.open[:0]
 }
 
 // read looks for literals in value, and once more in a copy with s and k where
@@ -150,10 +178,10 @@ func (sc *Scratch) found(o uint32) {
 				}
 				continue
 			}
-			if sc.got[own.operator] == 0 {
-				sc.open = append(sc.open, own.operator)
+			if sc.got[own.trail] == 0 {
+				sc.open = append(sc.open, own.trail)
 			}
-			sc.got[own.operator] |= own.bit
+			sc.got[own.trail] |= own.bit
 		}
 		o = out.suffix
 	}
@@ -165,7 +193,7 @@ func (sc *Scratch) verify(i uint32, value string, exact bool) {
 	matched := false
 	switch op.Kind {
 	case Pattern:
-		switch sc.run(i, op, value) {
+		switch sc.decide(op, value) {
 		case matches:
 			matched = true
 		case undecided:
@@ -193,15 +221,34 @@ func (sc *Scratch) verify(i uint32, value string, exact bool) {
 	}
 }
 
-// run lets the dfa of the operator decide, within the limits.
-func (sc *Scratch) run(i uint32, op *compiled, value string) verdict {
+// decide lets the dfas of a pattern decide, within the limits.
+func (sc *Scratch) decide(op *compiled, value string) verdict {
+	if op.group >= 0 && sc.asked[op.group].members > 1 {
+		g := &sc.asked[op.group]
+		if !g.asked {
+			g.asked = true
+			g.clean = sc.run(sc.set.groups[op.group].prog, value) == clean
+		}
+		if g.clean {
+			return clean
+		}
+	}
+	if op.loose != nil {
+		if v := sc.run(op.loose, value); v != matches {
+			return v
+		}
+	}
 	if op.prog == nil {
 		return undecided
 	}
-	d := sc.dfas[i]
+	return sc.run(op.prog, value)
+}
+
+func (sc *Scratch) run(p *program, value string) verdict {
+	d := sc.dfas[p.id]
 	if d == nil {
-		d = newDFA(op.prog, sc.ws)
-		sc.dfas[i] = d
+		d = newDFA(p, sc.ws)
+		sc.dfas[p.id] = d
 	}
 	lim := &sc.set.limits
 	before := d.bytes

@@ -67,7 +67,9 @@ func newOracle(tb testing.TB, op Operator) oracle {
 // A named operator is one of a rule file.
 type named struct {
 	Operator
-	rule string // the start of its line
+	rule  string // the start of its line
+	args  bool   // it looks at the values of arguments
+	level int    // paranoia level
 }
 
 // coreRules reads the operators of the embedded Core Rule Set, of every level
@@ -107,6 +109,8 @@ func coreRules(tb testing.TB) []named {
 }
 
 var ruleOperator = regexp.MustCompile(`^\S+\s+"((?:[^"\\]|\\.)*)"`)
+
+var ruleLevel = regexp.MustCompile(`paranoia-level/([1-4])`)
 
 func readRule(tb testing.TB, text string) []named {
 	m := ruleOperator.FindStringSubmatch(text)
@@ -150,5 +154,11 @@ func readRule(tb testing.TB, text string) []named {
 	if op.Kind != Pattern && strings.Contains(argument, "%{") {
 		return nil
 	}
-	return []named{{op, text[:min(len(text), 60)]}}
+	variables, _, _ := strings.Cut(text, " ")
+	args := slices.Contains(strings.Split(variables, "|"), "ARGS")
+	level := 1
+	if m := ruleLevel.FindStringSubmatch(text); m != nil {
+		level = int(m[1][0] - '0')
+	}
+	return []named{{op, text[:min(len(text), 60)], args, level}}
 }

@@ -167,8 +167,8 @@ func (g *grammar) pattern() string {
 	}
 }
 
-// sample makes a value that has to do with the pattern.
-func sample(r *rand.Rand, pattern string) string {
+// valueFor makes a value that has to do with the pattern.
+func valueFor(r *rand.Rand, pattern string) string {
 	var b strings.Builder
 	for range r.IntN(12) {
 		switch r.IntN(8) {
@@ -213,7 +213,7 @@ func TestRandomPatterns(t *testing.T) {
 		}
 		j := newJudge(t, tools, ops...)
 		for n := range 200 {
-			value := sample(r, joined)
+			value := valueFor(r, joined)
 			for _, wrong := range j.check(value, budgets[n%len(budgets)]) {
 				t.Error(wrong)
 			}

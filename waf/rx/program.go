@@ -12,6 +12,7 @@ import (
 // A program is a compiled pattern over classes of characters: two characters
 // that no instruction tells apart are one class.
 type program struct {
+	id      int // in its set
 	insts   []inst
 	start   uint32
 	waiting []uint16       // instructions at which a match begins

@@ -9,11 +9,11 @@ import (
 // broken tools, each as a plausible mistake would make it.
 var broken = map[string]tool{
 	"a literal is lost": {
-		requirements: func(x extractor, re *syntax.Regexp) []factor {
-			out := extractor.requirements(x, re)
-			for i, f := range out {
-				if len(f) > 1 {
-					out[i] = f[1:]
+		ways: func(x extractor, re *syntax.Regexp) []way {
+			out := x.ways(re)
+			for _, w := range out {
+				if len(w[0]) > 1 {
+					w[0] = w[0][1:]
 				}
 			}
 			return out
@@ -22,7 +22,7 @@ var broken = map[string]tool{
 		fold:    foldLetters,
 	},
 	"case is folded in ASCII only": {
-		requirements: extractor.requirements,
+		ways: extractor.ways,
 		program: func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op >= syntax.InstRune && len(in.Rune) == 1 && syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
@@ -42,7 +42,7 @@ var broken = map[string]tool{
 		fold: foldLetters,
 	},
 	"word boundaries are ignored": {
-		requirements: extractor.requirements,
+		ways: extractor.ways,
 		program: func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyWordBoundary {
@@ -54,7 +54,7 @@ var broken = map[string]tool{
 		fold: foldLetters,
 	},
 	"the start of a line is the start of the text": {
-		requirements: extractor.requirements,
+		ways: extractor.ways,
 		program: func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyBeginLine {
@@ -66,7 +66,7 @@ var broken = map[string]tool{
 		fold: foldLetters,
 	},
 	"invalid bytes are skipped": {
-		requirements: extractor.requirements,
+		ways: extractor.ways,
 		program: func(p *syntax.Prog, bytes bool) *program {
 			out := newProgram(p, bytes)
 			if out != nil && !bytes {
@@ -80,9 +80,9 @@ var broken = map[string]tool{
 		fold: foldLetters,
 	},
 	"values are not read a second time": {
-		requirements: extractor.requirements,
-		program:      newProgram,
-		fold:         func(dst []byte, _ string) ([]byte, bool) { return dst, false },
+		ways:    extractor.ways,
+		program: newProgram,
+		fold:    func(dst []byte, _ string) ([]byte, bool) { return dst, false },
 	},
 }
 

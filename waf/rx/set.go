@@ -20,7 +20,10 @@ import (
 // that wait to be used again, and is safe for concurrent use.
 type Set struct {
 	operators []compiled
+	trails    []trail
+	groups    []group
 	automaton *automaton
+	programs  int
 	insts     int // of the largest program
 	stats     Stats
 	limits    limits
@@ -28,12 +31,20 @@ type Set struct {
 	idle      chan *Scratch
 }
 
+// A trail is a way of an operator, as it is looked for.
+type trail struct {
+	operator uint32
+	need     uint8 // factors of which a literal must be seen
+}
+
 // A compiled operator is one that is ready to be verified.
 type compiled struct {
 	Operator
-	need   uint8          // factors of which a literal must be seen; 0: verified for each value
+	gated  bool           // verified only if one of its trails was seen
 	ranges *byteSet       // of ByteRange
 	prog   *program       // of Pattern; nil: too large for a dfa
+	loose  *program       // of Pattern: it matches all that prog does, and more; nil: not needed
+	group  int            // of Pattern: index into the set's groups; -1: none
 	engine func() matcher // of Pattern: the engine's own, made when first needed
 }
 
@@ -55,6 +66,7 @@ var defaultLimits = limits{states: 48, perByte: 64, memory: 4 << 20}
 type Stats struct {
 	Operators int
 	Ungated   int           // operators that no literal rules out: verified for each value of their classes
+	Ways      int           // that matches of the others can go
 	Literals  int           // distinct
 	States    int           // of the automaton
 	Table     int           // bytes of the automaton
@@ -63,12 +75,12 @@ type Stats struct {
 
 // A tool takes patterns apart; tests put a broken one in.
 type tool struct {
-	requirements func(extractor, *syntax.Regexp) []factor
-	program      func(*syntax.Prog, bool) *program
-	fold         func(dst []byte, value string) ([]byte, bool)
+	ways    func(extractor, *syntax.Regexp) []way
+	program func(*syntax.Prog, bool) *program
+	fold    func(dst []byte, value string) ([]byte, bool)
 }
 
-var tools = tool{extractor.requirements, newProgram, foldLetters}
+var tools = tool{extractor.ways, newProgram, foldLetters}
 
 // Compile makes a set. An operator is known by its index. The error names the
 // first operator that the engine would not take either, or that cannot be
@@ -81,101 +93,144 @@ func compile(operators []Operator, with tool) (*Set, error) {
 	began := time.Now()
 	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: make(chan *Scratch, runtime.GOMAXPROCS(0))}
 	var literals []literal
+	groups := grouping{set: s, with: with}
 	for i, op := range operators {
-		c, factors, err := prepare(op, with)
+		c, tree, ways, err := prepare(op, with)
 		if err != nil {
 			return nil, fmt.Errorf("operator %d: %w", i, err)
 		}
-		for n, f := range factors {
-			bit := uint8(1 << n)
-			c.need |= bit
-			if op.Kind == Phrases {
-				bit = wholeMatch
+		for _, w := range ways {
+			own := owner{operator: uint32(i), trail: uint32(len(s.trails))}
+			for n, f := range w {
+				if own.bit = 1 << n; op.Kind == Phrases {
+					own.bit = wholeMatch
+				}
+				for _, text := range f {
+					literals = append(literals, literal{text, own})
+				}
 			}
-			for _, text := range f {
-				literals = append(literals, literal{text, owner{uint32(i), bit}})
-			}
+			s.trails = append(s.trails, trail{uint32(i), 1<<len(w) - 1})
 		}
-		if c.need == 0 {
+		if c.gated = len(ways) > 0; !c.gated {
 			s.stats.Ungated++
 		}
-		if c.prog != nil {
-			s.insts = max(s.insts, len(c.prog.insts))
-		}
+		s.number(c.prog)
+		s.number(c.loose)
 		s.operators[i] = c
+		groups.add(i, c.prog, tree, ways)
+	}
+	groups.close()
+	for _, g := range s.groups {
+		s.number(g.prog)
 	}
 	s.automaton = newAutomaton(literals)
-	s.stats.Operators, s.stats.Literals = len(operators), len(s.automaton.outs)-1
+	s.stats.Operators, s.stats.Ways, s.stats.Literals = len(operators), len(s.trails), len(s.automaton.outs)-1
 	s.stats.States, s.stats.Table = len(s.automaton.output), s.automaton.size()
 	s.stats.Build = time.Since(began)
 	return s, nil
 }
 
+// number gives a program its place among the dfas of a Scratch.
+func (s *Set) number(p *program) {
+	if p != nil {
+		p.id = s.programs
+		s.programs++
+		s.insts = max(s.insts, len(p.insts))
+	}
+}
+
 // Stats returns the figures of the set.
 func (s *Set) Stats() Stats { return s.stats }
 
-// prepare compiles one operator and finds what its matches must contain.
-func prepare(op Operator, with tool) (compiled, []factor, error) {
-	c := compiled{Operator: op}
+// prepare compiles one operator and finds the ways in which it can match, and,
+// of a pattern, a tree that matches whatever it does.
+func prepare(op Operator, with tool) (compiled, *syntax.Regexp, []way, error) {
+	c := compiled{Operator: op, group: -1}
 	switch op.Kind {
 	case Pattern:
-		factors, err := c.pattern(with)
-		return c, factors, err
+		tree, ways, err := c.pattern(with)
+		return c, tree, ways, err
 	case Phrases:
 		if len(op.List) == 0 || slices.Contains(op.List, "") {
 			// The engine's search is not consistent about the empty phrase.
-			return c, nil, errors.New("an empty phrase, or none")
+			return c, nil, nil, errors.New("an empty phrase, or none")
 		}
 		f := make(factor, len(op.List))
 		for i, phrase := range op.List {
 			f[i] = lower(phrase)
 		}
 		c.List = nil
-		return c, []factor{f}, nil
+		return c, nil, []way{{f}}, nil
 	case Contains, BeginsWith, EndsWith, Equal:
 		if op.Text == "" {
-			return c, nil, nil
+			return c, nil, nil, nil
 		}
-		return c, []factor{{lower(op.Text)}}, nil
+		return c, nil, []way{{{lower(op.Text)}}}, nil
 	case Within:
-		return c, nil, nil
+		return c, nil, nil, nil
 	case ByteRange:
 		var err error
 		c.ranges, err = parseRanges(op.Text)
-		return c, nil, err
+		return c, nil, nil, err
 	}
-	return c, nil, fmt.Errorf("kind %d is not known", op.Kind)
+	return c, nil, nil, fmt.Errorf("kind %d is not known", op.Kind)
 }
 
 // pattern compiles @rx as the engine does: with (?sm) in front, or byte by byte
 // where the pattern names bytes that are no UTF-8, and then without.
-func (c *compiled) pattern(with tool) ([]factor, error) {
-	if namesBytes(c.Text) {
-		parsed, err := binary.Parse(c.Text, binary.Perl)
+func (c *compiled) pattern(with tool) (*syntax.Regexp, []way, error) {
+	var (
+		text    = c.Text
+		onBytes = namesBytes(text)
+		tree    *syntax.Regexp
+	)
+	if onBytes {
+		parsed, err := binary.Parse(text, binary.Perl)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		prog, err := binary.Compile(parsed.Simplify())
-		if err != nil {
-			return nil, err
-		}
-		text := c.Text
+		tree = treeOf(parsed)
 		c.engine = sync.OnceValue(func() matcher { return binaryregexp.MustCompile(text) })
-		c.prog = with.program(programOf(prog), true)
-		return with.requirements(extractor{bytes: true}, treeOf(parsed)), nil
+	} else {
+		text = "(?sm)" + text
+		var err error
+		if tree, err = syntax.Parse(text, syntax.Perl); err != nil {
+			return nil, nil, err
+		}
+		c.engine = sync.OnceValue(func() matcher { return regexp.MustCompile(text) })
 	}
-	text := "(?sm)" + c.Text
-	parsed, err := syntax.Parse(text, syntax.Perl)
+	prog, err := syntax.Compile(tree.Simplify())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	prog, err := syntax.Compile(parsed.Simplify())
-	if err != nil {
-		return nil, err
+	c.prog = with.program(prog, onBytes)
+	loose, changed := loosen(tree)
+	if changed && c.prog != nil {
+		if prog, err = syntax.Compile(loose.Simplify()); err != nil {
+			return nil, nil, err
+		}
+		c.loose = with.program(prog, onBytes)
 	}
-	c.engine = sync.OnceValue(func() matcher { return regexp.MustCompile(text) })
-	c.prog = with.program(prog, false)
-	return with.requirements(extractor{}, parsed), nil
+	return loose, with.ways(extractor{onBytes, map[*syntax.Regexp]shape{}}, tree), nil
+}
+
+// loosen replaces repetitions that count far by such that do not: the states of
+// a dfa multiply with each number that they have to tell apart. The new tree
+// matches whatever the old one does.
+func loosen(re *syntax.Regexp) (*syntax.Regexp, bool) {
+	const far = 5
+	out := *re
+	out.Sub = make([]*syntax.Regexp, len(re.Sub))
+	changed := false
+	for i, sub := range re.Sub {
+		var c bool
+		out.Sub[i], c = loosen(sub)
+		changed = changed || c
+	}
+	if re.Op == syntax.OpRepeat && max(re.Min, re.Max) > far {
+		out.Min, out.Max, changed = min(re.Min, 1), -1, true
+	}
+	return &out, changed
 }
 
 // namesBytes reports whether the engine hands the pattern to its matcher of
@@ -209,20 +264,12 @@ func byteEscape(s string) (b byte, width int) {
 
 func hex(c byte) int { return strings.IndexByte("0123456789abcdef", c|0x20) }
 
-// treeOf and programOf make of binaryregexp's types the ones that it was forked
-// from; their numbers are the same.
+// treeOf makes of binaryregexp's tree the one that it was forked from; the
+// numbers are the same.
 func treeOf(re *binary.Regexp) *syntax.Regexp {
-	out := &syntax.Regexp{Op: syntax.Op(re.Op), Flags: syntax.Flags(re.Flags), Rune: re.Rune, Min: re.Min, Max: re.Max}
+	out := &syntax.Regexp{Op: syntax.Op(re.Op), Flags: syntax.Flags(re.Flags), Rune: re.Rune, Min: re.Min, Max: re.Max, Cap: re.Cap, Name: re.Name}
 	for _, sub := range re.Sub {
 		out.Sub = append(out.Sub, treeOf(sub))
-	}
-	return out
-}
-
-func programOf(p *binary.Prog) *syntax.Prog {
-	out := &syntax.Prog{Start: p.Start}
-	for _, in := range p.Inst {
-		out.Inst = append(out.Inst, syntax.Inst{Op: syntax.InstOp(in.Op), Out: in.Out, Arg: in.Arg, Rune: in.Rune})
 	}
 	return out
 }
@@ -232,8 +279,8 @@ var (
 	_ = [1]struct{}{}[binary.OpNoMatch-binary.Op(syntax.OpNoMatch)]
 	_ = [1]struct{}{}[binary.OpAlternate-binary.Op(syntax.OpAlternate)]
 	_ = [1]struct{}{}[binary.FoldCase-binary.Flags(syntax.FoldCase)]
-	_ = [1]struct{}{}[binary.InstRuneAnyNotNL-binary.InstOp(syntax.InstRuneAnyNotNL)]
-	_ = [1]struct{}{}[binary.EmptyNoWordBoundary-binary.EmptyOp(syntax.EmptyNoWordBoundary)]
+	_ = [1]struct{}{}[binary.NonGreedy-binary.Flags(syntax.NonGreedy)]
+	_ = [1]struct{}{}[binary.WasDollar-binary.Flags(syntax.WasDollar)]
 )
 
 // lower folds ASCII letters and leaves all other bytes alone.
@@ -271,10 +318,10 @@ func (s *Set) Class(operators ...int) (*Class, error) {
 		if s.operators[i].Not {
 			c.negated.set(i)
 		}
-		if s.operators[i].need == 0 {
-			c.direct = append(c.direct, uint32(i))
-		} else {
+		if s.operators[i].gated {
 			c.gated = true
+		} else {
+			c.direct = append(c.direct, uint32(i))
 		}
 	}
 	return c, nil

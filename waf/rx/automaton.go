@@ -78,7 +78,7 @@ type trie struct {
 // rowDepth is the depth down to which each state has a row, and rowChildren
 // the number of children from which a state has one anywhere.
 const (
-	rowDepth    = 1
+	rowDepth    = 2
 	rowChildren = 5
 )
 

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	crstests "github.com/corazawaf/coraza-coreruleset/v4/tests"
 )
@@ -77,18 +76,17 @@ func crsSet(tb testing.TB, with tool) ([]named, *Set, *Class) {
 	return rules, s, c
 }
 
-// differential is how long the long comparison takes: RX_DIFFERENTIAL=10m, or
-// 12 s.
-func differential(tb testing.TB) time.Duration {
-	text := os.Getenv("RX_DIFFERENTIAL")
+// values is how many values a comparison takes: n, or RX_VALUES times as many.
+func values(tb testing.TB, n int) int {
+	text := os.Getenv("RX_VALUES")
 	if text == "" {
-		return 12 * time.Second
+		return n
 	}
-	d, err := time.ParseDuration(text)
+	times, err := strconv.Atoi(text)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return d
+	return n * times
 }
 
 // mutate changes a value the ways that attackers and encodings do.
@@ -134,45 +132,47 @@ func mutate(r *rand.Rand, value string, all []string) string {
 	return value[:min(len(value), 4096)]
 }
 
+// TestStats holds the set of all operators to what its user counts on.
 func TestStats(t *testing.T) {
 	_, s, _ := crsSet(t, tools)
-	t.Logf("%+v insts %d rows %d nodes %d forks %d", s.Stats(), s.insts, s.automaton.dense, len(s.automaton.nodes), len(s.automaton.forks))
+	stats := s.Stats()
+	t.Logf("%+v", stats)
+	if stats.Table > 13<<20 || stats.Ungated > 60 || stats.Literals < 5000 {
+		t.Errorf("a set for the Core Rule Set is %+v", stats)
+	}
+	for i, op := range s.operators {
+		if op.Kind == Pattern && op.prog == nil {
+			t.Errorf("operator %d has no program", i)
+		}
+	}
 }
 
 // TestCoreRules holds every operator of the Core Rule Set to the packages that
 // the engine uses, over the payloads of its own tests and mutations of them.
 func TestCoreRules(t *testing.T) {
-	rules, s, class := crsSet(t, tools)
-	oracles := make([]oracle, len(rules))
+	t.Parallel()
+	rules := coreRules(t)
+	ops := make([]Operator, len(rules))
 	for i, r := range rules {
-		oracles[i] = newOracle(t, r.Operator)
+		ops[i] = r.Operator
 	}
+	j := newJudge(t, tools, ops...)
 	all := payloads(t)
-	sc := s.NewScratch()
 	random := rand.New(rand.NewPCG(1, 2))
-	end := time.Now().Add(differential(t))
-	values, hits := 0, 0
-	for ; time.Now().Before(end); values++ {
+	for n := range values(t, 900) {
 		value := all[random.IntN(len(all))]
-		if values%4 > 0 {
+		if n%4 > 0 {
 			value = mutate(random, value, all)
 		}
-		answer := class.Match(sc, value)
-		if answer.Unsure.Any() {
-			t.Fatalf("Match(%q) left operators undecided", value)
+		lim := defaultLimits
+		if n%8 == 0 {
+			lim = budgets[n/8%len(budgets)]
 		}
-		for i, o := range oracles {
-			got, want := answer.Hits.Has(i), o(value)
-			if got != want {
-				t.Errorf("%s: %q = %v, want %v", rules[i].rule, value, got, want)
-			}
-			if want {
-				hits++
-			}
+		for _, wrong := range j.check(value, lim) {
+			t.Error(wrong)
 		}
 		if t.Failed() {
 			return
 		}
 	}
-	t.Logf("%d values, %d operators, %d matches", values, len(rules), hits)
 }

@@ -21,8 +21,8 @@ type dfa struct {
 	before []syntax.EmptyOp // of each state: what holds of the character read last
 	index  map[string]uint32
 	starts map[startKey]arrival
-	idle   uint32    // the row of the state in which no match has begun
-	stays  [256]bool // bytes that it stays in; none that begins a longer rune
+	start  uint32
+	stays  [256]bool // bytes that leave the idle state as it is; none that begins a longer rune
 	bytes  int       // what all this takes, roughly
 	credit int       // see spend
 }
@@ -42,10 +42,11 @@ type arrival struct {
 
 // Targets that are no states.
 const (
-	unknown uint32 = iota // not yet computed
-	dead                  // nothing can match any more
-	match                 // there is a match
-	targets               // the first state's row begins behind these
+	unknown uint32    = iota // not yet computed
+	dead                     // nothing can match any more
+	match                    // there is a match
+	targets                  // the first state's row begins behind these
+	idle    = targets        // the first state: nothing before matters, and no match has begun
 )
 
 // A verdict is what a dfa finds out.
@@ -76,7 +77,7 @@ func (d *dfa) reset() {
 	d.next = make([]uint32, targets)
 	d.sets, d.before = nil, nil
 	d.index, d.starts = map[string]uint32{}, map[startKey]arrival{}
-	d.idle, d.stays = unknown, [256]bool{}
+	d.stays = [256]bool{}
 	d.bytes = 0
 }
 
@@ -91,38 +92,45 @@ func (d *dfa) run(value string, budget int) verdict {
 		if !d.spend(&budget) {
 			return undecided
 		}
-		d.intern(nil, syntax.EmptyBeginText|syntax.EmptyBeginLine)
+		d.intern(nil, 0) // the idle state
+		d.start = d.intern(nil, syntax.EmptyBeginText|syntax.EmptyBeginLine)
 	}
-	state := targets // the first one made
+	single := rune(utf8.RuneSelf) // bytes below are characters
+	if p.bytes {
+		single = 1 << 8
+	}
+	state, rows := d.start, d.next
 	for i := 0; i < len(value); {
-		class := p.ascii[value[i]]
-		if value[i] < utf8.RuneSelf || p.bytes {
+		var class uint8
+		if b := value[i]; rune(b) < single {
+			class = p.ascii[b]
 			i++
 		} else {
 			r, width := utf8.DecodeRuneInString(value[i:])
 			class = p.find(r)
 			i += width
 		}
-		next := d.next[state+uint32(class)]
-		if next < targets {
+		next := rows[state+uint32(class)]
+		if next <= idle {
 			if next == unknown {
 				if !d.spend(&budget) {
 					return undecided
 				}
 				next = d.grow(state, class)
+				rows = d.next
 			}
 			switch next {
 			case match:
 				return matches
 			case dead:
 				return clean
+			case idle:
+				for i < len(value) && d.stays[value[i]] {
+					i++
+				}
 			}
 		}
-		if state = next; state == d.idle {
-			for i < len(value) && d.stays[value[i]] {
-				i++
-			}
-		}
+		state = next
 	}
 	end := d.stride - 1
 	next := d.next[state+end]
@@ -166,9 +174,6 @@ func (d *dfa) intern(set []uint16, before syntax.EmptyOp) uint32 {
 	d.sets = append(d.sets, slices.Clone(set))
 	d.before = append(d.before, before)
 	d.index[string(key)] = row
-	if len(set) == 0 && before == 0 {
-		d.idle = row
-	}
 	d.bytes += 4*int(d.stride) + 4*len(set) + 128
 	return row
 }
@@ -194,7 +199,7 @@ func (d *dfa) grow(row uint32, class uint8) uint32 {
 		}
 	}
 	d.next[row+uint32(class)] = target
-	if row == d.idle && target == row {
+	if row == idle && target == idle {
 		for b, c := range d.prog.ascii {
 			if c == class && (b < utf8.RuneSelf || d.prog.bytes) {
 				d.stays[b] = true
@@ -251,100 +256,4 @@ func (d *dfa) after(class uint8) syntax.EmptyOp {
 		flags |= syntax.EmptyWordBoundary
 	}
 	return flags
-}
-
-// A workspace is what the computation of a step needs. The dfas of a Scratch
-// share one.
-type workspace struct {
-	mark   []uint64 // of an instruction: the round that it was added in
-	round  uint64
-	work   []uint16 // the instructions that wait, in the order they were reached
-	behind []uint16
-	key    []byte
-}
-
-func newWorkspace(insts int) *workspace {
-	return &workspace{mark: make([]uint64, insts)}
-}
-
-// begin starts a new round: nothing is marked, nothing waits.
-func (ws *workspace) begin() {
-	ws.round++
-	ws.work = ws.work[:0]
-}
-
-// add lets more instructions wait.
-func (ws *workspace) add(set []uint16) {
-	for _, pc := range set {
-		if ws.mark[pc] != ws.round {
-			ws.mark[pc] = ws.round
-			ws.work = append(ws.work, pc)
-		}
-	}
-}
-
-// advance adds to work what the waiting instructions of set become over a
-// character, and reports whether one of them reaches a match before or with it.
-func (ws *workspace) advance(p *program, set []uint16, holds syntax.EmptyOp, class uint8, atEnd bool) bool {
-	if p.asserting(set) {
-		// Assertions hold or do not, here and now: what is behind them reads the same character.
-		ws.begin()
-		for _, pc := range set {
-			if in := &p.insts[pc]; in.op == syntax.InstEmptyWidth {
-				if ws.follow(p, uint32(pc), holds, true) {
-					return true
-				}
-			} else {
-				ws.add([]uint16{pc})
-			}
-		}
-		ws.behind = append(ws.behind[:0], ws.work...)
-		set = ws.behind
-		ws.begin()
-	}
-	if atEnd {
-		return false
-	}
-	for _, pc := range set {
-		if in := &p.insts[pc]; in.takes(class) && ws.follow(p, in.out, 0, false) {
-			return true
-		}
-	}
-	return false
-}
-
-// follow adds to work the instructions that wait for something, reachable from
-// pc without a character, and reports whether a match is among them. Where
-// here is set, assertions are decided by holds and do not wait.
-func (ws *workspace) follow(p *program, pc uint32, holds syntax.EmptyOp, here bool) bool {
-	for ws.mark[pc] != ws.round {
-		ws.mark[pc] = ws.round
-		in := &p.insts[pc]
-		switch in.op {
-		case syntax.InstMatch:
-			return true
-		case syntax.InstAlt, syntax.InstAltMatch:
-			if ws.follow(p, in.out, holds, here) {
-				return true
-			}
-			pc = in.arg
-		case syntax.InstCapture, syntax.InstNop:
-			pc = in.out
-		case syntax.InstEmptyWidth:
-			if !here {
-				ws.work = append(ws.work, uint16(pc))
-				return false
-			}
-			if syntax.EmptyOp(in.arg)&^holds != 0 {
-				return false
-			}
-			pc = in.out
-		case syntax.InstRune:
-			ws.work = append(ws.work, uint16(pc))
-			return false
-		default: // InstFail
-			return false
-		}
-	}
-	return false
 }

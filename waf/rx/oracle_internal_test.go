@@ -70,6 +70,7 @@ type named struct {
 	rule  string // the start of its line
 	args  bool   // it looks at the values of arguments
 	level int    // paranoia level
+	file  bool   // its phrases are in a file
 }
 
 // coreRules reads the operators of the embedded Core Rule Set, of every level
@@ -160,5 +161,5 @@ func readRule(tb testing.TB, text string) []named {
 	if m := ruleLevel.FindStringSubmatch(text); m != nil {
 		level = int(m[1][0] - '0')
 	}
-	return []named{{op, text[:min(len(text), 60)], args, level}}
+	return []named{{op, text[:min(len(text), 60)], args, level, name == "@pmFromFile"}}
 }

@@ -86,7 +86,7 @@ func texts(letters []string, n int) []string {
 
 // smallPatterns are all patterns of two parts, in all the ways to put two together.
 func smallPatterns() []string {
-	atoms := []string{`a`, `s`, `(?i:S)`, `(?i:k)`, `.`, `(?-s:.)`, `\b`, `\B`, `^`, `$`, `\A`, `\z`, `(?-m:$)`, `[^a]`, `\w`, `\W`, `\n`, `aa`, `é`, `[éſ]`, `\x{fffd}`, ``}
+	atoms := []string{`a`, `s`, `(?i:S)`, `(?i:k)`, `.`, `(?-s:.)`, `\b`, `\B`, `^`, `$`, `\A`, `\z`, `(?-m:$)`, `[^a]`, `\w`, `\W`, `\n`, `aa`, `é`, `[éſ]`, "\ufffd", ``}
 	var all []string
 	for _, x := range atoms {
 		all = append(all, x, `(?:`+x+`)*a`, `^(?:`+x+`)+$`, `\A(?:`+x+`)?\z`, `(?:`+x+`a){2}`, `(?:`+x+`a){2,}?$`)
@@ -102,9 +102,6 @@ func smallPatterns() []string {
 func TestSmallPatterns(t *testing.T) {
 	t.Parallel()
 	values := texts([]string{"a", "s", "\n", "ſ", "é", "\xff", " "}, 4)
-	if testing.Short() {
-		values = values[:400]
-	}
 	for part := range slices.Chunk(smallPatterns(), 300) {
 		var ops []Operator
 		for i, p := range part {
@@ -142,7 +139,7 @@ func (g *grammar) choose(n int) int {
 
 var grammarAtoms = []string{
 	`a`, `b`, `s`, `k`, `A`, `K`, `select`, `union`, `<script`, `ab`, ` `, `\n`, `.`, `\w`, `\W`, `\s`, `\S`, `\d`, `[a-c]`, `[^a-c]`, `[sk]`, `[^\n]`,
-	`é`, `É`, `[à-ö]`, `ſ`, `\x{212a}`, `\x{fffd}`, `\x00`, `\x7f`, `\pL`, `\PL`, `[[:punct:]]`, `\b`, `\B`, `^`, `$`, `\A`, `\z`, `(?-m:^)`, `(?-m:$)`, `世`, `[^世]`, `\.`, `/`, `""`,
+	`é`, `É`, `[à-ö]`, `ſ`, `\x{212a}`, "\ufffd", "[\ufffd-\uffff]", `\x00`, `\x7f`, `\pL`, `\PL`, `[[:punct:]]`, `\b`, `\B`, `^`, `$`, `\A`, `\z`, `(?-m:^)`, `(?-m:$)`, `世`, `[^世]`, `\.`, `/`, `""`,
 }
 
 func (g *grammar) pattern() string {
@@ -192,11 +189,7 @@ func valueFor(r *rand.Rand, pattern string) string {
 func TestRandomPatterns(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(3, 4))
-	rounds := 60
-	if testing.Short() {
-		rounds = 10
-	}
-	for range rounds {
+	for range values(t, 60) {
 		var ops []Operator
 		var joined string
 		for len(ops) < 25 {

@@ -26,14 +26,15 @@ type program struct {
 	bounds  []rune     // where a range of runes of one class begins
 	classOf []uint8    // of each range
 	traits  []trait    // of each class
+	accept  [][]uint64 // sets of classes, as bits
 }
 
 // An inst is an instruction of regexp/syntax with the characters as classes.
 type inst struct {
-	op      syntax.InstOp
-	out     uint32
-	arg     uint32
-	accepts []uint64 // classes, as bits; of instructions that read a character
+	op  syntax.InstOp
+	set uint16 // into accept; of instructions that read a character
+	out uint32
+	arg uint32
 }
 
 // A trait is what assertions look at in a character.
@@ -59,7 +60,6 @@ func newProgram(prog *syntax.Prog, onBytes bool) *program {
 		onlyTop: prog.StartCond()&syntax.EmptyBeginText != 0}
 	var (
 		sets    [][]rune // distinct sets of characters that instructions accept
-		setOf   = make([]int, len(prog.Inst))
 		known   = map[string]int{}
 		keyText []byte
 	)
@@ -80,17 +80,11 @@ func newProgram(prog *syntax.Prog, onBytes bool) *program {
 				known[string(keyText)] = n
 				sets = append(sets, ranges)
 			}
-			setOf[i] = n
+			p.insts[i].op, p.insts[i].set = syntax.InstRune, uint16(n)
 		}
 	}
-	bits := p.partition(sets)
-	if bits == nil {
+	if !p.partition(sets) {
 		return nil
-	}
-	for i := range p.insts {
-		if in := &p.insts[i]; in.op >= syntax.InstRune {
-			in.op, in.accepts = syntax.InstRune, bits[setOf[i]]
-		}
 	}
 	ws := newWorkspace(len(p.insts))
 	ws.begin()
@@ -120,8 +114,8 @@ func accepted(in *syntax.Inst) []rune {
 
 // partition finds the classes: characters that the same sets accept, and, where
 // the pattern asserts something about neighbours, that have the same traits. It
-// returns for each set its classes; nil if there are too many.
-func (p *program) partition(sets [][]rune) [][]uint64 {
+// reports false if there are too many.
+func (p *program) partition(sets [][]rune) bool {
 	cuts := []rune{0, utf8.RuneSelf}
 	add := func(lo, hi rune) { cuts = append(cuts, lo, hi+1) }
 	for _, s := range sets {
@@ -168,7 +162,7 @@ func (p *program) partition(sets [][]rune) [][]uint64 {
 		class, ok := known[string(key)]
 		if !ok {
 			if len(known) == maxClasses {
-				return nil
+				return false
 			}
 			class = uint8(len(known))
 			known[string(key)] = class
@@ -179,16 +173,16 @@ func (p *program) partition(sets [][]rune) [][]uint64 {
 	for b := range p.ascii {
 		p.ascii[b] = p.find(rune(b))
 	}
-	out := make([][]uint64, len(sets))
-	for n := range out {
-		out[n] = make([]uint64, (len(first)+63)/64)
+	p.accept = make([][]uint64, len(sets))
+	for n := range p.accept {
+		p.accept[n] = make([]uint64, (len(first)+63)/64)
 		for class, i := range first {
 			if members[i*(words+1)+n/8]>>(n%8)&1 != 0 {
-				out[n][class/64] |= 1 << (class % 64)
+				p.accept[n][class/64] |= 1 << (class % 64)
 			}
 		}
 	}
-	return out
+	return true
 }
 
 // find returns the class of a rune.
@@ -202,6 +196,6 @@ func (p *program) asserting(set []uint16) bool {
 }
 
 // takes reports whether an instruction that reads a character takes the class.
-func (in *inst) takes(class uint8) bool {
-	return in.accepts[class/64]>>(class%64)&1 != 0
+func (p *program) takes(in *inst, class uint8) bool {
+	return p.accept[in.set][class/64]>>(class%64)&1 != 0
 }

@@ -89,8 +89,14 @@ var broken = map[string]tool{
 // TestSabotage breaks one part at a time: the comparisons that the other tests
 // make must notice each.
 func TestSabotage(t *testing.T) {
-	values := texts([]string{"a", "s", "\n", "ſ", "\xff", " "}, 3)
-	small := smallPatterns()
+	t.Parallel()
+	short := texts([]string{"a", "s", "\n", "ſ", "\xff", " "}, 3)
+	var small []string
+	for i, p := range smallPatterns() {
+		if i%4 == 0 {
+			small = append(small, p)
+		}
+	}
 	all := payloads(t)
 	for name, with := range broken {
 		caught := 0
@@ -100,7 +106,7 @@ func TestSabotage(t *testing.T) {
 				ops = append(ops, Operator{Kind: Pattern, Text: p})
 			}
 			j := newJudge(t, with, ops...)
-			for _, value := range values {
+			for _, value := range short {
 				caught += len(j.check(value, defaultLimits))
 			}
 		}
@@ -109,7 +115,7 @@ func TestSabotage(t *testing.T) {
 		random := rand.New(rand.NewPCG(1, 2))
 		broken, whole := class.set.NewScratch(), right.set.NewScratch()
 		found := 0
-		for range 3000 {
+		for range 600 {
 			value := mutate(random, all[random.IntN(len(all))], all)
 			got, want := class.Match(broken, value).Hits, right.Match(whole, value).Hits
 			for i := range rules {

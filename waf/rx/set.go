@@ -60,7 +60,7 @@ type limits struct {
 
 // defaultLimits keep the growth in proportion to the value, and let a Scratch
 // hold what ordinary traffic needs.
-var defaultLimits = limits{states: 48, perByte: 64, memory: 4 << 20}
+var defaultLimits = limits{states: 256, perByte: 16, memory: 4 << 20}
 
 // Stats tell what a set is made of.
 type Stats struct {

@@ -258,8 +258,8 @@ func (a *automaton) size() int {
 		4*len(a.output) + int(unsafe.Sizeof(output{}))*len(a.outs) + int(unsafe.Sizeof(owner{}))*len(a.owners)
 }
 
-// scan reads text and calls found with each output that ends somewhere in it,
-// at least once.
+// scan reads text and hands sc each output that ends somewhere in it, at least
+// once.
 func scan[T string | []byte](a *automaton, text T, sc *Scratch) {
 	state := uint32(0)
 	for i := 0; i < len(text); i++ {

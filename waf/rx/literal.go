@@ -12,10 +12,11 @@ import (
 // the alternatives become too many, the part requires nothing.
 
 const (
-	maxAlternatives = 128 // strings that a concatenation may multiply to
-	maxClassRunes   = 128 // runes of a class that is still spelled out
-	maxClassStrings = 12  // strings that it may be spelled as
-	maxLiteral      = 24  // bytes of a literal, from where it is cut in two
+	maxAlternatives = 128     // strings that a concatenation may multiply to
+	maxClassRunes   = 128     // runes of a class that is still spelled out
+	maxClassStrings = 12      // strings that it may be spelled as
+	maxLiteral      = 24      // bytes of a literal, from where it is cut in two
+	maxTexts        = 1 << 14 // texts of an alternation, or literals of a factor
 )
 
 // A shape is what is known about the texts that a subtree matches.
@@ -148,7 +149,10 @@ func alternation(branches []shape) shape {
 		if b.exact == nil {
 			break
 		}
-		if exact = append(exact, b.exact...); i == len(branches)-1 {
+		if exact = append(exact, b.exact...); len(exact) > maxTexts {
+			break
+		}
+		if i == len(branches)-1 {
 			return shape{exact: unique(exact)}
 		}
 	}
@@ -166,7 +170,9 @@ func alternation(branches []shape) shape {
 		for _, r := range ranked {
 			f = append(f, r[min(n, len(r)-1)]...)
 		}
-		out = append(out, unique(f))
+		if f = unique(f); len(f) <= maxTexts {
+			out = append(out, f)
+		}
 	}
 	return shape{factors: out}
 }

@@ -16,7 +16,7 @@ type Scratch struct {
 	seen   []uint8 // of each output: the scan that it was seen in
 	scan   uint8
 	folded bool     // the text being scanned is not the value itself
-	got    []uint8  // of each path: factors seen
+	got    []uint8  // of each trail: factors seen
 	open   []uint32 // trails with any
 	todo   []uint32 // operators to verify
 	asked  []groupState
@@ -66,7 +66,8 @@ type Answer struct {
 	Unsure Bits // those that were not decided; empty after Match
 }
 
-// Match returns the operators of the class that match value.
+// Match returns the operators of the class that match value. The scratch must be
+// one of the class's set.
 func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, value, true) }
 
 // MayMatch is Match at a bounded price: an operator whose verification would
@@ -104,10 +105,10 @@ type groupState struct {
 	clean   bool // none of them matches
 }
 
-// collect adds to todo the operators of which a whole trail was seen.
+// collect adds to todo, once, each operator of which a whole trail was seen.
 func (sc *Scratch) collect() {
 	for _, t := range sc.open {
-		// raw is not in use yet for patterns: here it holds what is in todo.
+		// Until operators are verified, raw holds those that are in todo.
 		if tr := &sc.set.trails[t]; sc.got[t] == tr.need && !sc.raw.Has(int(tr.operator)) {
 			sc.raw.set(int(tr.operator))
 			sc.todo = append(sc.todo, tr.operator)
@@ -134,10 +135,17 @@ func (sc *Scratch) read(value string) {
 		return
 	}
 	if copied, ok := sc.set.fold(sc.copy[:0], value); ok {
-		sc.copy, sc.folded = copied, true
+		sc.folded = true
 		scan(sc.set.automaton, copied, sc)
+		clear(copied) // nothing of a value stays
+		if sc.copy = copied; cap(copied) > maxCopy {
+			sc.copy = nil
+		}
 	}
 }
+
+// maxCopy is the largest copy whose memory is kept, in bytes.
+const maxCopy = 64 << 10
 
 const (
 	longSText  = string(longS)

@@ -77,11 +77,6 @@ type byteSet [4]uint64
 
 func (b *byteSet) add(c byte) { b[c>>6] |= 1 << (c & 63) }
 
-// inside reports whether each byte of b is in other too.
-func (b *byteSet) inside(other *byteSet) bool {
-	return (b[0]&^other[0])|(b[1]&^other[1])|(b[2]&^other[2])|(b[3]&^other[3]) == 0
-}
-
 // parseRanges reads the argument of @validateByteRange: numbers and ranges of
 // numbers, separated by commas.
 func parseRanges(text string) (*byteSet, error) {

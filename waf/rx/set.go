@@ -93,7 +93,7 @@ func compile(operators []Operator, with tool) (*Set, error) {
 	began := time.Now()
 	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: make(chan *Scratch, runtime.GOMAXPROCS(0))}
 	var literals []literal
-	groups := grouping{set: s, with: with}
+	var candidates []candidate
 	for i, op := range operators {
 		c, tree, ways, err := prepare(op, with)
 		if err != nil {
@@ -117,12 +117,11 @@ func compile(operators []Operator, with tool) (*Set, error) {
 		s.number(c.prog)
 		s.number(c.loose)
 		s.operators[i] = c
-		groups.add(i, c.prog, tree, ways)
+		if c, ok := consider(i, c.prog, tree, ways); ok {
+			candidates = append(candidates, c)
+		}
 	}
-	groups.close()
-	for _, g := range s.groups {
-		s.number(g.prog)
-	}
+	s.form(candidates, with)
 	s.automaton = newAutomaton(literals)
 	s.stats.Operators, s.stats.Ways, s.stats.Literals = len(operators), len(s.trails), len(s.automaton.outs)-1
 	s.stats.States, s.stats.Table = len(s.automaton.output), s.automaton.size()

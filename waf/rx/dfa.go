@@ -53,7 +53,8 @@ const (
 type verdict uint8
 
 const (
-	undecided verdict = iota // the budget ended
+	unasked   verdict = iota
+	undecided         // the budget ended
 	clean
 	matches
 )
@@ -83,24 +84,63 @@ func (d *dfa) reset() {
 
 // run decides about value. It adds at most budget states.
 func (d *dfa) run(value string, budget int) verdict {
-	p := d.prog
-	if p.always {
-		return matches
+	if !d.ready(len(value), &budget) {
+		return undecided
 	}
-	d.credit = min(d.credit+len(value), mostCredit)
+	return d.from(d.start, value, 0, budget)
+}
+
+// ready makes the first states, and lets a value of n bytes pay for others.
+func (d *dfa) ready(n int, budget *int) bool {
+	d.credit = min(d.credit+n, mostCredit)
 	if len(d.sets) == 0 {
-		if !d.spend(&budget) {
-			return undecided
+		if !d.spend(budget) {
+			return false
 		}
 		d.intern(nil, 0) // the idle state
 		d.start = d.intern(nil, syntax.EmptyBeginText|syntax.EmptyBeginLine)
+	}
+	return true
+}
+
+// runBoth is run for two dfas at once. Each step of a dfa waits for the one
+// before; those of two do not wait for each other.
+func runBoth(a, b *dfa, value string, budget int) (verdict, verdict) {
+	budgetA, budgetB := budget, budget
+	readyA, readyB := a.ready(len(value), &budgetA), b.ready(len(value), &budgetB)
+	stateA, stateB, i := a.start, b.start, 0
+	if readyA && readyB {
+		rowsA, rowsB, classA, classB := a.next, b.next, &a.prog.ascii, &b.prog.ascii
+		for ; i < len(value) && value[i] < utf8.RuneSelf; i++ {
+			nextA, nextB := rowsA[stateA+uint32(classA[value[i]])], rowsB[stateB+uint32(classB[value[i]])]
+			if nextA < targets || nextB < targets {
+				break
+			}
+			stateA, stateB = nextA, nextB
+		}
+	}
+	verdictA, verdictB := undecided, undecided
+	if readyA {
+		verdictA = a.from(stateA, value, i, budgetA)
+	}
+	if readyB {
+		verdictB = b.from(stateB, value, i, budgetB)
+	}
+	return verdictA, verdictB
+}
+
+// from is run from the character at i on, in the state that has been reached.
+func (d *dfa) from(state uint32, value string, i, budget int) verdict {
+	p := d.prog
+	if p.always {
+		return matches
 	}
 	single := rune(utf8.RuneSelf) // bytes below are characters
 	if p.bytes {
 		single = 1 << 8
 	}
-	state, rows := d.start, d.next
-	for i := 0; i < len(value); {
+	rows := d.next
+	for i < len(value) {
 		var class uint8
 		if b := value[i]; rune(b) < single {
 			class = p.ascii[b]

@@ -19,23 +19,25 @@ type Scratch struct {
 	got    []uint8  // of each trail: factors seen
 	open   []uint32 // trails with any
 	todo   []uint32 // operators to verify
-	asked  []groupState
-	copy   []byte // a value with letters replaced
+	asked  []uint8  // of each group: members to verify
+	copy   []byte   // a value with letters replaced
 
 	raw, hits, unsure Bits
 
-	dfas []*dfa // of each program
-	ws   *workspace
-	used int // bytes of the dfas
+	dfas     []*dfa    // of each program
+	early    []verdict // of each program: what its dfa said about the value
+	answered []uint32  // programs that have said something
+	ws       *workspace
+	used     int // bytes of the dfas
 }
 
 // NewScratch makes a scratch for the set.
 func (s *Set) NewScratch() *Scratch {
 	return &Scratch{
 		set: s, seen: make([]uint8, len(s.automaton.outs)), got: make([]uint8, len(s.trails)),
-		asked: make([]groupState, len(s.groups)),
+		asked: make([]uint8, len(s.groups)),
 		raw:   s.newBits(), hits: s.newBits(), unsure: s.newBits(),
-		dfas: make([]*dfa, s.programs), ws: newWorkspace(s.insts),
+		dfas: make([]*dfa, s.programs), early: make([]verdict, s.programs), ws: newWorkspace(s.insts),
 	}
 }
 
@@ -84,11 +86,16 @@ func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 		sc.collect()
 	}
 	clear(sc.asked)
+	for _, id := range sc.answered {
+		sc.early[id] = unasked
+	}
+	sc.answered = sc.answered[:0]
 	for _, i := range sc.todo {
 		if g := c.set.operators[i].group; g >= 0 {
-			sc.asked[g].members++
+			sc.asked[g]++
 		}
 	}
+	sc.prepare(value)
 	for _, i := range sc.todo {
 		sc.verify(i, value, exact)
 	}
@@ -96,13 +103,6 @@ func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 		sc.hits[w] = (sc.raw[w]^c.negated[w])&c.members[w] | sc.unsure[w]
 	}
 	return Answer{sc.hits, sc.unsure}
-}
-
-// A groupState is what is known about a group and the value.
-type groupState struct {
-	members uint8 // that are to be verified
-	asked   bool
-	clean   bool // none of them matches
 }
 
 // collect adds to todo, once, each operator of which a whole trail was seen.
@@ -229,17 +229,43 @@ func (sc *Scratch) verify(i uint32, value string, exact bool) {
 	}
 }
 
+// prepare runs, two at a time, the dfas that decide will ask first.
+func (sc *Scratch) prepare(value string) {
+	var waiting *program
+	for _, i := range sc.todo {
+		p := sc.first(&sc.set.operators[i])
+		if p == nil || p == waiting || sc.early[p.id] != unasked {
+			continue
+		}
+		if waiting == nil {
+			waiting = p
+			continue
+		}
+		a, b := sc.dfa(waiting), sc.dfa(p)
+		before := a.bytes + b.bytes
+		va, vb := runBoth(a, b, value, sc.set.limits.budget(value))
+		sc.early[a.prog.id], sc.early[b.prog.id] = va, vb
+		sc.answered = append(sc.answered, uint32(a.prog.id), uint32(b.prog.id))
+		sc.account(a.bytes + b.bytes - before)
+		waiting = nil
+	}
+}
+
+// first returns the program that decide asks first; nil if there is none.
+func (sc *Scratch) first(op *compiled) *program {
+	switch {
+	case op.group >= 0 && sc.asked[op.group] > 1:
+		return sc.set.groups[op.group].prog
+	case op.loose != nil:
+		return op.loose
+	}
+	return op.prog
+}
+
 // decide lets the dfas of a pattern decide, within the limits.
 func (sc *Scratch) decide(op *compiled, value string) verdict {
-	if op.group >= 0 && sc.asked[op.group].members > 1 {
-		g := &sc.asked[op.group]
-		if !g.asked {
-			g.asked = true
-			g.clean = sc.run(sc.set.groups[op.group].prog, value) == clean
-		}
-		if g.clean {
-			return clean
-		}
+	if op.group >= 0 && sc.asked[op.group] > 1 && sc.run(sc.set.groups[op.group].prog, value) == clean {
+		return clean
 	}
 	if op.loose != nil {
 		if v := sc.run(op.loose, value); v != matches {
@@ -252,26 +278,37 @@ func (sc *Scratch) decide(op *compiled, value string) verdict {
 	return sc.run(op.prog, value)
 }
 
+// run returns what the dfa of the program makes of value. It is asked once.
 func (sc *Scratch) run(p *program, value string) verdict {
-	d := sc.dfas[p.id]
-	if d == nil {
-		d = newDFA(p, sc.ws)
-		sc.dfas[p.id] = d
+	if v := sc.early[p.id]; v != unasked {
+		return v
 	}
-	lim := &sc.set.limits
+	d := sc.dfa(p)
 	before := d.bytes
-	v := d.run(value, lim.states+len(value)/lim.perByte)
-	if d.bytes != before {
-		if sc.used += d.bytes - before; sc.used > lim.memory {
-			for _, d := range sc.dfas {
-				if d != nil {
-					d.reset()
-				}
-			}
-			sc.used = 0
-		}
-	}
+	v := d.run(value, sc.set.limits.budget(value))
+	sc.early[p.id] = v
+	sc.answered = append(sc.answered, uint32(p.id))
+	sc.account(d.bytes - before)
 	return v
+}
+
+func (sc *Scratch) dfa(p *program) *dfa {
+	if sc.dfas[p.id] == nil {
+		sc.dfas[p.id] = newDFA(p, sc.ws)
+	}
+	return sc.dfas[p.id]
+}
+
+// account adds to what the dfas take, and forgets it all where that is too much.
+func (sc *Scratch) account(bytes int) {
+	if sc.used += bytes; sc.used > sc.set.limits.memory {
+		for _, d := range sc.dfas {
+			if d != nil {
+				d.reset()
+			}
+		}
+		sc.used = 0
+	}
 }
 
 // outside reports whether a byte of value is in none of the ranges.

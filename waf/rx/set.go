@@ -58,6 +58,9 @@ type limits struct {
 	memory  int // bytes of all dfas of a Scratch
 }
 
+// budget is how many states value may add to a dfa.
+func (l *limits) budget(value string) int { return l.states + len(value)/l.perByte }
+
 // defaultLimits keep the growth in proportion to the value, and let a Scratch
 // hold what ordinary traffic needs.
 var defaultLimits = limits{states: 256, perByte: 16, memory: 4 << 20}

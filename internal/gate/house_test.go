@@ -32,6 +32,7 @@ var house = map[string]room{
 	"limiter":           {[]string{"internal/gate"}, "a stage"},
 	"waf":               {[]string{"internal/gate", "rules"}, "a stage, and the rules that it ships with"},
 	"waf/rx":            {nil, "a matcher that knows no rules"},
+	"waf/transform":     {nil, "functions of one value"},
 	"rules":             {nil, "files only"},
 	"proxy":             {[]string{"internal/gate", "proxy/http1"}, "it meets the other stages as interfaces"},
 	"proxy/http1":       {nil, "it speaks a protocol, and knows nothing of what is said"},
@@ -57,6 +58,7 @@ var confined = map[string][]string{
 	"golang.org/x/time":                          {"limiter"},
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},
+	"golang.org/x/net/html":                      {"waf/transform"}, // the entities that the engine knows
 	"github.com/redis/go-redis/v9":               {"limiter"},
 	"github.com/oschwald/geoip2-golang":          {"internal/geo"},
 	"github.com/prometheus":                      {"internal/metrics"},

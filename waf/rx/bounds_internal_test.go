@@ -25,19 +25,25 @@ func TestGrowth(t *testing.T) {
 	p := j.set.operators[0].prog
 	d := newDFA(p, newWorkspace(len(p.insts)))
 	r := rand.New(rand.NewPCG(1, 1))
-	made, read, undecidedValues := 0, 0, 0
-	for range 400 {
+	made, read, undecidedValues, resets := 0, 0, 0, 0
+	for range 6000 {
 		value := coin(r, 200)
-		before := len(d.sets)
+		before, bytes := len(d.sets), d.bytes
 		if d.run(value, 1<<30) == undecided {
 			undecidedValues++
 		}
-		read += len(value)
+		if read += len(value); d.bytes < bytes {
+			before = 0
+			resets++
+		}
+		if d.bytes > maxBytes+2048 {
+			t.Fatalf("%d bytes", d.bytes)
+		}
 		if made += len(d.sets) - before; made > mostCredit/statePrice+read/statePrice {
 			t.Fatalf("%d states after %d bytes", made, read)
 		}
 	}
-	if undecidedValues == 0 {
+	if undecidedValues == 0 || resets == 0 {
 		t.Error("the pattern is not explosive: the test shows nothing")
 	}
 }

@@ -67,6 +67,9 @@ const (
 	mostCredit = 512 * statePrice
 )
 
+// maxBytes is what one dfa may take; with the next value it begins anew.
+const maxBytes = 1 << 20
+
 func newDFA(p *program, ws *workspace) *dfa {
 	d := &dfa{prog: p, ws: ws, stride: uint32(len(p.traits) + 1), credit: mostCredit}
 	d.reset()
@@ -93,6 +96,9 @@ func (d *dfa) run(value string, budget int) verdict {
 // ready makes the first states, and lets a value of n bytes pay for others.
 func (d *dfa) ready(n int, budget *int) bool {
 	d.credit = min(d.credit+n, mostCredit)
+	if d.bytes > maxBytes {
+		d.reset()
+	}
 	if len(d.sets) == 0 {
 		if !d.spend(budget) {
 			return false
@@ -188,7 +194,7 @@ func (d *dfa) from(state uint32, value string, i, budget int) verdict {
 
 // spend pays for one step that is not known yet.
 func (d *dfa) spend(budget *int) bool {
-	if *budget <= 0 || d.credit < statePrice {
+	if *budget <= 0 || d.credit < statePrice || d.bytes > maxBytes {
 		return false
 	}
 	*budget--

@@ -66,6 +66,12 @@ func branches(re *syntax.Regexp, n int) []*syntax.Regexp {
 		all := []*syntax.Regexp{{Op: syntax.OpConcat}}
 		for _, sub := range re.Sub {
 			parts := branches(sub, n/len(all))
+			if len(parts) == 1 {
+				for _, left := range all {
+					left.Sub = append(left.Sub, parts[0])
+				}
+				continue
+			}
 			var product []*syntax.Regexp
 			for _, left := range all {
 				for _, part := range parts {

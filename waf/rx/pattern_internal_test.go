@@ -158,7 +158,7 @@ func (g *grammar) pattern() string {
 	case 9:
 		return `(` + g.pattern() + `)` + []string{`*`, `+`, `?`, `*?`, `+?`, `??`}[g.choose(6)]
 	case 10:
-		return `(?:` + g.pattern() + `)` + []string{`{2}`, `{1,3}`, `{2,}`, `{0,2}`, `{4,5}?`}[g.choose(5)]
+		return `(?:` + g.pattern() + `)` + []string{`{2}`, `{1,3}`, `{2,}`, `{0,2}`, `{4,5}?`, `{6}`, `{1,8}`}[g.choose(7)]
 	default:
 		return []string{`(?i:`, `(?-s:`, `(?U:`, `(?i-m:`}[g.choose(4)] + g.pattern() + `)`
 	}

@@ -80,10 +80,11 @@ type Stats struct {
 type tool struct {
 	ways    func(extractor, *syntax.Regexp) []way
 	program func(*syntax.Prog, bool) *program
+	loosen  func(*syntax.Regexp) (*syntax.Regexp, bool)
 	fold    func(dst []byte, value string) ([]byte, bool)
 }
 
-var tools = tool{extractor.ways, newProgram, foldLetters}
+var tools = tool{extractor.ways, newProgram, loosen, foldLetters}
 
 // Compile makes a set. An operator is known by its index. The error names the
 // first operator that the engine would not take either, or that cannot be
@@ -206,7 +207,7 @@ func (c *compiled) pattern(with tool) (*syntax.Regexp, []way, error) {
 		return nil, nil, err
 	}
 	c.prog = with.program(prog, onBytes)
-	loose, changed := loosen(tree)
+	loose, changed := with.loosen(tree)
 	if changed && c.prog != nil {
 		if prog, err = syntax.Compile(loose.Simplify()); err != nil {
 			return nil, nil, err

@@ -29,7 +29,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s; hours are better)
 	sh .ci/fuzz $(FUZZTIME)
 
 bench: ## benchmarks beside the stock alternatives, in one run
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./internal/geo ./limiter ./waf ./proxy ./proxy/http1 ./internal/audit ./internal/gateway
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./internal/geo ./limiter ./waf ./waf/rx ./proxy ./proxy/http1 ./internal/audit ./internal/gateway
 
 crs: ## the CRS regression suite, in-process and over the wire
 	$(GO) run ./cmd/sallyport rules test --crs

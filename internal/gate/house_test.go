@@ -32,6 +32,8 @@ var house = map[string]room{
 	"limiter":           {[]string{"internal/gate"}, "a stage"},
 	"waf":               {[]string{"internal/gate", "rules", "waf/coding"}, "a stage, the rules that it ships with, and what undoes compression"},
 	"waf/coding":        {nil, "it decodes bytes and knows nothing of requests"},
+	"waf/rx":            {nil, "a matcher that knows no rules"},
+	"waf/transform":     {nil, "functions of one value"},
 	"rules":             {nil, "files only"},
 	"proxy":             {[]string{"internal/gate", "proxy/http1"}, "it meets the other stages as interfaces"},
 	"proxy/http1":       {nil, "it speaks a protocol, and knows nothing of what is said"},
@@ -55,9 +57,11 @@ var confined = map[string][]string{
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport"},
 	"github.com/klauspost/compress":              {"waf/coding"}, // zstd, which the standard library lacks; a faster deflate
 	"github.com/andybalholm/brotli":              {"waf/coding"}, // br, which it lacks too
+	"rsc.io/binaryregexp":                        {"waf/rx"},     // what the engine runs patterns of bytes with
 	"golang.org/x/time":                          {"limiter"},
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},
+	"golang.org/x/net/html":                      {"waf/transform"}, // the entities that the engine knows
 	"github.com/redis/go-redis/v9":               {"limiter"},
 	"github.com/oschwald/geoip2-golang":          {"internal/geo"},
 	"github.com/prometheus":                      {"internal/metrics"},

@@ -1,0 +1,335 @@
+package rx
+
+import (
+	"iter"
+	"math/bits"
+	"strings"
+)
+
+// A Scratch is the memory that the matching of a value needs, and the states
+// that its dfas have learned. It is for one goroutine at a time. It holds
+// nothing of the values that it has seen.
+type Scratch struct {
+	set     *Set
+	members Bits // of the class at work
+
+	seen   []uint8 // of each output: the scan that it was seen in
+	scan   uint8
+	folded bool     // the text being scanned is not the value itself
+	got    []uint8  // of each trail: factors seen
+	open   []uint32 // trails with any
+	todo   []uint32 // operators to verify
+	asked  []uint8  // of each group: members to verify
+	copy   []byte   // a value with letters replaced
+
+	raw, hits, unsure Bits
+
+	dfas     []*dfa    // of each program
+	early    []verdict // of each program: what its dfa said about the value
+	answered []uint32  // programs that have said something
+	ws       *workspace
+	used     int // bytes of the dfas
+}
+
+// NewScratch makes a scratch for the set.
+func (s *Set) NewScratch() *Scratch {
+	return &Scratch{
+		set: s, seen: make([]uint8, len(s.automaton.outs)), got: make([]uint8, len(s.trails)),
+		asked: make([]uint8, len(s.groups)),
+		raw:   s.newBits(), hits: s.newBits(), unsure: s.newBits(),
+		dfas: make([]*dfa, s.programs), early: make([]verdict, s.programs), ws: newWorkspace(s.insts),
+	}
+}
+
+// Acquire returns a scratch that was released, which knows what it has
+// learned, or a new one.
+func (s *Set) Acquire() *Scratch {
+	select {
+	case sc := <-s.idle:
+		return sc
+	default:
+		return s.NewScratch()
+	}
+}
+
+// Release keeps the scratch for the next Acquire. As many are kept as there are
+// processors. Answers that it gave are void.
+func (s *Set) Release(sc *Scratch) {
+	select {
+	case s.idle <- sc:
+	default:
+	}
+}
+
+// An Answer says which operators of a class match a value. It is valid until
+// the scratch is used again.
+type Answer struct {
+	Hits   Bits // those that match, and those that may
+	Unsure Bits // those that were not decided; empty after Match
+}
+
+// Match returns the operators of the class that match value. The scratch must be
+// one of the class's set.
+func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, value, true) }
+
+// MayMatch is Match at a bounded price: an operator whose verification would
+// need package regexp is reported as one that may match.
+func (c *Class) MayMatch(sc *Scratch, value string) Answer { return c.match(sc, value, false) }
+
+func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
+	sc.members = c.members
+	clear(sc.raw)
+	clear(sc.unsure)
+	sc.todo = append(sc.todo[:0], c.direct...)
+	if c.gated {
+		sc.read(value)
+		sc.collect()
+	}
+	clear(sc.asked)
+	for _, id := range sc.answered {
+		sc.early[id] = unasked
+	}
+	sc.answered = sc.answered[:0]
+	for _, i := range sc.todo {
+		if g := c.set.operators[i].group; g >= 0 {
+			sc.asked[g]++
+		}
+	}
+	sc.prepare(value)
+	for _, i := range sc.todo {
+		sc.verify(i, value, exact)
+	}
+	for w := range sc.hits {
+		sc.hits[w] = (sc.raw[w]^c.negated[w])&c.members[w] | sc.unsure[w]
+	}
+	return Answer{sc.hits, sc.unsure}
+}
+
+// collect adds to todo, once, each operator of which a whole trail was seen.
+func (sc *Scratch) collect() {
+	for _, t := range sc.open {
+		// Until operators are verified, raw holds those that are in todo.
+		if tr := &sc.set.trails[t]; sc.got[t] == tr.need && !sc.raw.Has(int(tr.operator)) {
+			sc.raw.set(int(tr.operator))
+			sc.todo = append(sc.todo, tr.operator)
+		}
+		sc.got[t] = 0
+	}
+	for _, t := range sc.open {
+		op := sc.set.trails[t].operator
+		sc.raw[op>>6] &^= 1 << (op & 63)
+	}
+	sc.open = sc.open[:0]
+}
+
+// read looks for literals in value, and once more in a copy with s and k where
+// it has the two runes that (?i) takes for them.
+func (sc *Scratch) read(value string) {
+	if sc.scan++; sc.scan == 0 {
+		clear(sc.seen)
+		sc.scan = 1
+	}
+	sc.folded = false
+	scan(sc.set.automaton, value, sc)
+	if strings.IndexByte(value, longSText[0]) < 0 && strings.IndexByte(value, kelvinText[0]) < 0 {
+		return
+	}
+	if copied, ok := sc.set.fold(sc.copy[:0], value); ok {
+		sc.folded = true
+		scan(sc.set.automaton, copied, sc)
+		clear(copied) // nothing of a value stays
+		if sc.copy = copied; cap(copied) > maxCopy {
+			sc.copy = nil
+		}
+	}
+}
+
+// maxCopy is the largest copy whose memory is kept, in bytes.
+const maxCopy = 64 << 10
+
+const (
+	longSText  = string(longS)
+	kelvinText = string(kelvin)
+)
+
+// foldLetters appends value to dst with the long s and the Kelvin sign
+// replaced, and reports whether there were any.
+func foldLetters(dst []byte, value string) ([]byte, bool) {
+	found := false
+	for i := 0; i < len(value); {
+		switch {
+		case strings.HasPrefix(value[i:], longSText):
+			dst, found, i = append(dst, 's'), true, i+len(longSText)
+		case strings.HasPrefix(value[i:], kelvinText):
+			dst, found, i = append(dst, 'k'), true, i+len(kelvinText)
+		default:
+			dst, i = append(dst, value[i]), i+1
+		}
+	}
+	return dst, found
+}
+
+// found notes the owners of an output, and of those that end with it.
+func (sc *Scratch) found(o uint32) {
+	a := sc.set.automaton
+	for o != 0 && sc.seen[o] != sc.scan {
+		sc.seen[o] = sc.scan
+		out := &a.outs[o]
+		for _, own := range a.owners[out.first:out.end] {
+			if !sc.members.Has(int(own.operator)) {
+				continue
+			}
+			if own.bit == wholeMatch {
+				// Phrases know no case beyond ASCII.
+				if !sc.folded {
+					sc.raw.set(int(own.operator))
+				}
+				continue
+			}
+			if sc.got[own.trail] == 0 {
+				sc.open = append(sc.open, own.trail)
+			}
+			sc.got[own.trail] |= own.bit
+		}
+		o = out.suffix
+	}
+}
+
+// verify decides about one operator.
+func (sc *Scratch) verify(i uint32, value string, exact bool) {
+	op := &sc.set.operators[i]
+	matched := false
+	switch op.Kind {
+	case Pattern:
+		switch sc.decide(op, value) {
+		case matches:
+			matched = true
+		case undecided:
+			if !exact {
+				sc.unsure.set(int(i))
+				return
+			}
+			matched = op.engine().MatchString(value)
+		}
+	case Contains:
+		matched = strings.Contains(value, op.Text)
+	case BeginsWith:
+		matched = strings.HasPrefix(value, op.Text)
+	case EndsWith:
+		matched = strings.HasSuffix(value, op.Text)
+	case Equal:
+		matched = value == op.Text
+	case Within:
+		matched = strings.Contains(op.Text, value)
+	case ByteRange:
+		matched = op.outside(value)
+	}
+	if matched {
+		sc.raw.set(int(i))
+	}
+}
+
+// prepare runs, two at a time, the dfas that decide will ask first.
+func (sc *Scratch) prepare(value string) {
+	var waiting *program
+	for _, i := range sc.todo {
+		p := sc.first(&sc.set.operators[i])
+		if p == nil || p == waiting || sc.early[p.id] != unasked {
+			continue
+		}
+		if waiting == nil {
+			waiting = p
+			continue
+		}
+		a, b := sc.dfa(waiting), sc.dfa(p)
+		before := a.bytes + b.bytes
+		va, vb := runBoth(a, b, value, sc.set.limits.budget(value))
+		sc.early[a.prog.id], sc.early[b.prog.id] = va, vb
+		sc.answered = append(sc.answered, uint32(a.prog.id), uint32(b.prog.id))
+		sc.account(a.bytes + b.bytes - before)
+		waiting = nil
+	}
+}
+
+// first returns the program that decide asks first; nil if there is none.
+func (sc *Scratch) first(op *compiled) *program {
+	switch {
+	case op.group >= 0 && sc.asked[op.group] > 1:
+		return sc.set.groups[op.group].prog
+	case op.loose != nil:
+		return op.loose
+	}
+	return op.prog
+}
+
+// decide lets the dfas of a pattern decide, within the limits.
+func (sc *Scratch) decide(op *compiled, value string) verdict {
+	if op.group >= 0 && sc.asked[op.group] > 1 && sc.run(sc.set.groups[op.group].prog, value) == clean {
+		return clean
+	}
+	if op.loose != nil {
+		if v := sc.run(op.loose, value); v != matches {
+			return v
+		}
+	}
+	if op.prog == nil {
+		return undecided
+	}
+	return sc.run(op.prog, value)
+}
+
+// run returns what the dfa of the program makes of value. It is asked once.
+func (sc *Scratch) run(p *program, value string) verdict {
+	if v := sc.early[p.id]; v != unasked {
+		return v
+	}
+	d := sc.dfa(p)
+	before := d.bytes
+	v := d.run(value, sc.set.limits.budget(value))
+	sc.early[p.id] = v
+	sc.answered = append(sc.answered, uint32(p.id))
+	sc.account(d.bytes - before)
+	return v
+}
+
+func (sc *Scratch) dfa(p *program) *dfa {
+	if sc.dfas[p.id] == nil {
+		sc.dfas[p.id] = newDFA(p, sc.ws)
+	}
+	return sc.dfas[p.id]
+}
+
+// account adds to what the dfas take, and forgets it all where that is too much.
+func (sc *Scratch) account(bytes int) {
+	if sc.used += bytes; sc.used > sc.set.limits.memory {
+		for _, d := range sc.dfas {
+			if d != nil {
+				d.reset()
+			}
+		}
+		sc.used = 0
+	}
+}
+
+// outside reports whether a byte of value is in none of the ranges.
+func (c *compiled) outside(value string) bool {
+	for i := range len(value) {
+		if b := value[i]; c.ranges[b>>6]>>(b&63)&1 == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// All yields the operators in b, in order.
+func (b Bits) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for w, word := range b {
+			for ; word != 0; word &= word - 1 {
+				if !yield(w<<6 + bits.TrailingZeros64(word)) {
+					return
+				}
+			}
+		}
+	}
+}

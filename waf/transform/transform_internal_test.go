@@ -1,0 +1,198 @@
+package transform
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/corazawaf/coraza/v3"
+	"github.com/corazawaf/coraza/v3/experimental/plugins"
+	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+)
+
+// A listener is an operator that keeps what it is handed: a value behind the
+// engine's transformations.
+type listener struct {
+	at int
+	to *engine
+}
+
+func (l listener) Evaluate(_ plugintypes.TransactionState, value string) bool {
+	l.to.heard[l.at] = strings.Clone(value)
+	return false
+}
+
+// An engine has a rule for each transformation.
+type engine struct {
+	mu    sync.Mutex
+	waf   coraza.WAF
+	heard []string
+}
+
+var newEngine = sync.OnceValue(func() *engine {
+	e := &engine{heard: make([]string, len(all))}
+	plugins.RegisterOperator("sallyportListen", func(o plugintypes.OperatorOptions) (plugintypes.Operator, error) {
+		at, err := strconv.Atoi(o.Arguments)
+		return listener{at, e}, err
+	})
+	var rules strings.Builder
+	for i, tr := range all {
+		fmt.Fprintf(&rules, "SecRule ARGS:v \"@sallyportListen %d\" \"id:%d,phase:1,pass,nolog,t:none,t:%s\"\n", i, i+1, tr.name)
+	}
+	var err error
+	if e.waf, err = coraza.NewWAF(coraza.NewWAFConfig().WithDirectives(rules.String())); err != nil {
+		panic(err)
+	}
+	return e
+})
+
+// transform returns what each transformation of the engine makes of value.
+func (e *engine) transform(value string) []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	clear(e.heard)
+	tx := e.waf.NewTransaction()
+	defer tx.Close()
+	tx.AddGetRequestArgument("v", value)
+	tx.ProcessRequestHeaders()
+	return append([]string(nil), e.heard...)
+}
+
+// compare holds transformations, and what their tables of kinds promise, to the
+// engine, and returns what differs.
+func compare(with []Transformation, value string) []string {
+	var wrong []string
+	kinds := KindsOf(value)
+	for i, want := range newEngine().transform(value) {
+		tr := &with[i]
+		if got := string(tr.Append([]byte("before"), value)); got != "before"+want {
+			wrong = append(wrong, fmt.Sprintf("%s(%q) = %q, the engine says %q", tr.Name(), value, strings.TrimPrefix(got, "before"), want))
+		}
+		if tr.Keeps(kinds) && want != value {
+			wrong = append(wrong, fmt.Sprintf("%s keeps %q, the engine makes %q of it", tr.Name(), value, want))
+		}
+	}
+	return wrong
+}
+
+var seeds = []string{
+	"", "plain", "Mixed Case", "a\x00b", "a \t\n\v\f\r b", "%41%zz%4", "+%2b%u0041%U00e9%uff1c%u12", "é\xffÉ世😀", "&lt;&#60;&#x3c;&amp;lt;&nosuch; &eacute",
+	`\u0041\u{41}\u{ff1c}\uff1c\x41\101\777\8\a\b\"\`, `\41 \0 \110000x\ff1c\
+y\`, `\X41\1\12\123\400\?\'\z`, `c^m"d' ,;/(x ( /`, "/a/../b/./c//d/", "..", "../..", "a/..", "/", "//", "/..", ".", "./", "a/", `C:\x\y.\z. .\f:s`,
+	`a:b/`, `/a:b`, "x/ /y", "...", "/* a */ b /* c", "*/<!-- --> -- #", "/*/", "  trim \n", "YWJj", "YWJjZA==", "YW\nJj Z", "YWJ*", "a\xa0b\u00a0c\u0085d", "\xc5\xbf\u212a", "İıſK",
+}
+
+// values are the seeds, and n others made of what transformations look for.
+func values(n int) []string {
+	pieces := append([]string{"%", "u", `\`, "x", "0", "f", "F", "4", "1", "/", "*", ".", " ", "&", "#", ";", "-", "!", "<", ">", "\n", "\x00", "A", "\xff", "é", "{", "}", "+", ":", "=", "\xa0", `"`, "("}, seeds...)
+	r := rand.New(rand.NewPCG(1, 2))
+	out := slices.Clone(seeds)
+	for range n {
+		var b strings.Builder
+		for range r.IntN(10) {
+			b.WriteString(pieces[r.IntN(len(pieces)-len(seeds)*r.IntN(2))])
+		}
+		out = append(out, b.String())
+	}
+	return out
+}
+
+func TestAgainstEngine(t *testing.T) {
+	for _, value := range values(4000) {
+		for _, wrong := range compare(all[:], value) {
+			t.Error(wrong)
+		}
+	}
+}
+
+// TestEveryEscape asks for each %uhhhh.
+func TestEveryEscape(t *testing.T) {
+	for from := 0; from < 1<<16; from += 256 {
+		var b strings.Builder
+		for code := from; code < from+256; code++ {
+			fmt.Fprintf(&b, "%%u%04x", code)
+		}
+		for _, wrong := range compare(all[:], b.String()) {
+			t.Error(wrong)
+		}
+	}
+}
+
+// TestSabotage breaks one thing at a time: a transformation that does nothing,
+// and a table that lacks a kind. The comparison must notice each.
+func TestSabotage(t *testing.T) {
+	sample := values(1500)
+	caught := func(with []Transformation) bool {
+		return slices.ContainsFunc(sample, func(value string) bool { return len(compare(with, value)) > 0 })
+	}
+	for i, tr := range all {
+		if tr.acts == 0 {
+			continue
+		}
+		with := slices.Clone(all[:])
+		with[i].add = appendAll
+		if !caught(with) {
+			t.Errorf("nobody noticed that %s does nothing", tr.name)
+		}
+		for kind := Kinds(1); kind <= always; kind <<= 1 {
+			if tr.acts&kind == 0 {
+				continue
+			}
+			with := slices.Clone(all[:])
+			with[i].acts &^= kind
+			if !caught(with) {
+				t.Errorf("nobody noticed that %s overlooks kind %b", tr.name, kind)
+			}
+		}
+	}
+}
+
+// TestKeeps: the tables are of use, ordinary values stay as they are.
+func TestKeeps(t *testing.T) {
+	kinds := KindsOf("plain-text_1 with (words)?=~")
+	for _, tc := range []struct {
+		name string
+		want bool
+	}{{"urlDecodeUni", true}, {"htmlEntityDecode", true}, {"JSDECODE", true}, {"lowercase", true}, {"none", true}, {"removeWhitespace", false}, {"cmdLine", false}, {"base64Decode", false}, {"length", false}} {
+		if tr, ok := Find(tc.name); !ok || tr.Keeps(kinds) != tc.want {
+			t.Errorf("%s: known: %v, keeps: %v, want %v", tc.name, ok, !tc.want, tc.want)
+		}
+	}
+	if _, ok := Find("md5"); ok {
+		t.Error("md5 is known, and nobody has compared it")
+	}
+}
+
+// TestAllocations: into a buffer that is large enough, nothing is allocated.
+func TestAllocations(t *testing.T) {
+	buffer := make([]byte, 0, 1<<10)
+	for i := range all {
+		tr := &all[i]
+		for _, value := range seeds {
+			if tr.name == "htmlEntityDecode" && strings.Contains(value, "&") {
+				continue
+			}
+			if n := testing.AllocsPerRun(5, func() { tr.Append(buffer, value) }); n != 0 {
+				t.Errorf("%s(%q) allocates %v times", tr.name, value, n)
+			}
+		}
+	}
+}
+
+func FuzzTransform(f *testing.F) {
+	for _, s := range seeds {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if len(value) > 4096 {
+			return
+		}
+		for _, wrong := range compare(all[:], value) {
+			t.Error(wrong)
+		}
+	})
+}

@@ -14,10 +14,12 @@ import (
 // maxXMLDepth is how deep an XML body may nest, as in most XML libraries.
 const maxXMLDepth = 256
 
-// readXML takes an XML text apart: the values of attributes become XML://@*,
-// text becomes XML:/*, joined between two tags as applications read it,
-// whatever comments and CDATA sections cut it into. Unlike the engine's own
-// reader it also hands on a document type that declares something or names an
+// readXML takes an XML text apart: text becomes XML:/*, joined between two tags
+// as applications read it, whatever comments and CDATA sections cut it into;
+// the values of attributes become XML://@*, and XML:/* too, because nearly all
+// rules of the Core Rule Set look at nothing else and an application reads an
+// attribute as it reads a text. Unlike the engine's own reader it also hands on
+// a document type that declares something or names an
 // external subset, as it is written, because entities hide there, and knows no
 // elements without an end, such as the <param> and <link> of HTML. Nothing is
 // resolved or fetched.
@@ -66,6 +68,9 @@ func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlace
 			for _, a := range t.Attr {
 				places.add(a.Value, open, a.Name.Local)
 				attributes.add(a.Value)
+				if !namespace(a.Name) {
+					texts.add(a.Value)
+				}
 			}
 		case xml.EndElement:
 			flush()
@@ -79,6 +84,12 @@ func readXML(body string, vars plugintypes.TransactionVariables, places xmlPlace
 			}
 		}
 	}
+}
+
+// namespace reports whether an attribute declares a name space (Namespaces in
+// XML 1.0 section 3). That of XHTML alone would make rule 941130 match.
+func namespace(attribute xml.Name) bool {
+	return attribute.Space == "xmlns" || attribute.Local == "xmlns"
 }
 
 // declares reports whether a document type does more than name the document.

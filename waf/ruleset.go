@@ -288,6 +288,7 @@ func (p plan) build() (*ruleset, error) {
 // the one made of them.
 func compile(sources []source, data map[string][]byte) (coraza.WAF, error) {
 	registerTransformations()
+	sources = withoutSkips(sources)
 	cfg := coraza.NewWAFConfig()
 	files := virtualFS{}
 	for name, content := range data {

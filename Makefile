@@ -47,4 +47,7 @@ reloads: ## 200 reloads with changing rules under load: heap, goroutines and des
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 
-.PHONY: help run build test race check fuzz bench crs peers reloads site slow
+app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
+	bash .ci/app
+
+.PHONY: help run build test race check fuzz bench crs peers reloads site app slow

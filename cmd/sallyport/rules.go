@@ -24,7 +24,7 @@ import (
 func rulesCommand() *cobra.Command {
 	return group("rules", "Work with rules: test them",
 		"  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
-		rulesTestCommand(), rulesBackendCommand())
+		rulesTestCommand(), rulesProfileCommand(), rulesBackendCommand())
 }
 
 // rulesTest is what rules test was told.

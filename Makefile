@@ -41,7 +41,13 @@ peers: ## nginx, HAProxy and Apache as backends: the wire corpus through their e
 slow: ## 2,000 slow clients of each kind against the built gateway: what others wait, what memory it takes (3 minutes)
 	$(GO) test -tags soak -count=1 -v -run 'TestSlowAndMany|TestOneAddress|TestPipelined' ./cmd/sallyport
 
+reloads: ## 200 reloads with changing rules under load: heap, goroutines and descriptors stay flat (a minute)
+	$(GO) test -tags soak -count=1 -v -run TestTwoHundredReloads ./internal/gateway
+
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 
-.PHONY: help run build test race check fuzz bench crs peers site slow
+app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
+	bash .ci/app
+
+.PHONY: help run build test race check fuzz bench crs peers reloads site app slow

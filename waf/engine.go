@@ -249,6 +249,9 @@ func probe(w coraza.WAF) error {
 	if vars.RequestBody().Get() != "probe" {
 		return errors.New("the engine's variables cannot be set")
 	}
+	if !liftAllow(tx) {
+		return errors.New("what the engine's allow action ended cannot be taken back")
+	}
 	if _, ok := w.(experimental.WAFCloser); !ok {
 		return errors.New("the engine cannot be closed")
 	}

@@ -176,6 +176,9 @@ func TestFormReader(t *testing.T) {
 		{"an escaped quote: both readings", disposition(`name="a"; filename="b\".php"`), "", "a", `b".php`, `b\".php b\`},
 		{"a Windows path: both readings", disposition(`name="a"; filename="C:\dir\b.txt"`), "", "a", `C:dirb.txt`, `C:\dir\b.txt`},
 		{"filename*", disposition(`name="a"; filename*=UTF-8''b%2Ephp`), "", "a", "b.php", ""},
+		{"filename* in Latin 1", disposition(`name="a"; filename*=iso-8859-1'en'b%2Ephp`), "", "a", "b.php", ""},
+		{"filename* in UTF-7", disposition(`name="a"; filename*=UTF-7''b+AC4-php`), "charset", "a", "b+AC4-php", ""},
+		{"filename* in no charset", disposition(`name="a"; filename*=''b%2Ephp`), "charset", "a", "b.php", ""},
 		{"filename* and filename: both readings", disposition(`name="a"; filename="c.txt"; filename*=utf-8'en'b.php`), "", "a", "b.php", "c.txt"},
 		{"filename* of another charset", disposition(`name="a"; filename*=iso-8859-1''b%2ephp`), "", "a", "b.php", ""},
 		{"filename* in quotes", disposition(`name="a"; filename*="utf-8''b.php"`), "in quotes", "a", "b.php", ""},
@@ -350,6 +353,8 @@ func TestReadXML(t *testing.T) {
 		"<a>b<c/>d<e>f</e></a>":                        {"b", "d", "f"},
 		// Names that have no end in HTML have one everywhere else.
 		"<rss><link>x</link><params><param><value>y</value></param></params><meta>z</meta></rss>": {"x", "y", "z"},
+		// Nearly all rules look at texts alone; a name space is neither.
+		`<a b="c" d:e="f" xmlns="g" xmlns:d="h">i</a>`: {"c", "f", "i"},
 		"<a><br>b<p>c</a>": {"b", "c"}, // read on, as a lenient application does
 	} {
 		tx := variables(t)

@@ -219,8 +219,13 @@ func (p *formPart) extend(star string) error {
 		p.otherFilenames = append(p.otherFilenames, p.filename)
 	}
 	p.filename = name
-	if p.quoted {
+	switch {
+	case p.quoted:
 		return errors.New("a filename* in quotes")
+	case !strings.EqualFold(p.charset, "utf-8") && !strings.EqualFold(p.charset, "iso-8859-1"):
+		// Some decode whatever charset is named, and get another name than
+		// the one that was judged.
+		return errors.New("a filename* in a charset that RFC 8187 does not know")
 	}
 	return nil
 }

@@ -150,6 +150,7 @@ func compile(sources []source, data map[string][]byte) (w coraza.WAF, err error)
 		}
 	}()
 	registerTransformations()
+	sources = withoutSkips(sources)
 	cfg := coraza.NewWAFConfig()
 	files := virtualFS{}
 	for name, content := range data {

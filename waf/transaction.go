@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -361,6 +362,22 @@ func (t *Transaction) unread(err error) {
 	t.take(v)
 }
 
+// liftAllow takes back what an allow action ended, so that phase 5 runs: SecLang
+// keeps it from every phase but that of logging, the engine from all. It
+// reports whether the engine lets it.
+func liftAllow(tx state) bool {
+	v := reflect.ValueOf(tx)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return false
+	}
+	f := v.Elem().FieldByName("AllowType")
+	if !f.IsValid() || !f.CanSet() {
+		return false
+	}
+	f.SetZero()
+	return true
+}
+
 // Close ends the transaction: phase 5 runs, memory is given back, and what was
 // seen and found is summed up. It may be called more than once and always
 // returns the same.
@@ -383,6 +400,7 @@ func (t *Transaction) Close() gate.Inspection {
 	}
 	t.result.Inspected, t.result.ResponseInspected = t.inspected, t.responseInspected
 	t.protect(func() {
+		liftAllow(t.tx)
 		t.tx.ProcessLogging()
 		t.summarise()
 		if err := t.tx.Close(); err != nil {

@@ -70,7 +70,7 @@ func readXML(body string, to *sink, places xmlPlaces) error {
 			for _, a := range t.Attr {
 				places.add(a.Value, open, a.Name.Local)
 				attributes.add(a.Value)
-				if a.Name.Space != "xmlns" && a.Name.Local != "xmlns" {
+				if !namespace(a.Name) {
 					texts.add(a.Value)
 				}
 			}
@@ -92,6 +92,12 @@ func readXML(body string, to *sink, places xmlPlaces) error {
 			}
 		}
 	}
+}
+
+// namespace reports whether an attribute declares a name space (Namespaces in
+// XML 1.0 section 3). That of XHTML alone would make rule 941130 match.
+func namespace(attribute xml.Name) bool {
+	return attribute.Space == "xmlns" || attribute.Local == "xmlns"
 }
 
 // declares reports whether a document type does more than name the document.

@@ -24,7 +24,7 @@ import (
 func rulesCommand() *cobra.Command {
 	return group("rules", "Work with rules: list them, explain one, test them",
 		"  sallyport rules explain 942100\n  sallyport rules test -c sallyport.yaml rules/tests\n  sallyport rules test --crs",
-		rulesListCommand(), rulesExplainCommand(), rulesTestCommand(), rulesBackendCommand())
+		rulesListCommand(), rulesExplainCommand(), rulesTestCommand(), rulesProfileCommand(), rulesBackendCommand())
 }
 
 // rulesTest is what rules test was told.

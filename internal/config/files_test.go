@@ -52,6 +52,8 @@ func fixtures(t *testing.T) string {
 		"open.secret":       {0o644, secret},
 		"short.secret":      {0o600, secret[:31]},
 		"opened/secret":     {0o640, secret},
+
+		"rules/wordpress.conf": {0o644, []byte("# nothing yet\n")},
 	} {
 		name = filepath.Join(dir, name)
 		if err := os.WriteFile(name, f.content, f.mode); err != nil {

@@ -170,16 +170,16 @@ func fieldLine(text string) (name, value []byte, err error) {
 	}
 	for ; i < len(text) && text[i] != ':'; i++ {
 		if strings.HasPrefix(text[i:], `\{`) {
-			i += strings.Index(text[i:], `\}`) + 1 // without an end: no colon is found, or unescape complains
+			i += strings.Index(text[i:], `\}`) + 1 // without an end: no colon is found, or Unescape complains
 		}
 	}
 	if i >= len(text) {
 		return nil, nil, fmt.Errorf("no colon in %q", text)
 	}
-	if name, err = unescape(text[:i]); err != nil {
+	if name, err = Unescape(text[:i]); err != nil {
 		return nil, nil, err
 	}
-	value, err = unescape(strings.TrimSpace(text[i+1:]))
+	value, err = Unescape(strings.TrimSpace(text[i+1:]))
 	return name, value, err
 }
 

@@ -125,7 +125,7 @@ func (c *Case) outcomeKey(key, value string) error {
 	case "target":
 		o.Target = value
 	case "body":
-		b, err := unescape(value)
+		b, err := Unescape(value)
 		if err != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func (c *Case) outcomeKey(key, value string) error {
 		if !ok {
 			return fmt.Errorf("a field is written NAME: VALUE")
 		}
-		b, err := unescape(strings.TrimSpace(v))
+		b, err := Unescape(strings.TrimSpace(v))
 		if err != nil {
 			return err
 		}

@@ -298,7 +298,7 @@ func octets(words []string) ([]byte, error) {
 	for _, w := range words {
 		b, err := []byte(nil), error(nil)
 		if text, ok := strings.CutPrefix(w, `"`); ok {
-			b, err = unescape(strings.TrimSuffix(text, `"`))
+			b, err = Unescape(strings.TrimSuffix(text, `"`))
 		} else {
 			b, err = hex.DecodeString(w)
 		}

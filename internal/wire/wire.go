@@ -123,7 +123,7 @@ func Parse(src []byte) (Case, error) {
 		c.Raw, c.Waits, err = compile(c.Frames)
 		return c, err
 	}
-	c.Raw, err = unescape(string(raw))
+	c.Raw, err = Unescape(string(raw))
 	return c, err
 }
 
@@ -170,7 +170,7 @@ func (c *Case) key(line string) error {
 	case key == "method":
 		c.Answers[len(c.Answers)-1].Method = value
 	case key == "body":
-		b, err := unescape(value)
+		b, err := Unescape(value)
 		if err != nil {
 			return err
 		}
@@ -182,10 +182,10 @@ func (c *Case) key(line string) error {
 	return nil
 }
 
-// unescape makes bytes of the visible form: line ends of the file do not
+// Unescape makes bytes of the visible form: line ends of the file do not
 // count, \r \n \t \0 \\ and \xNN stand for one byte, and \{N:TEXT} for N times
 // TEXT.
-func unescape(s string) ([]byte, error) {
+func Unescape(s string) ([]byte, error) {
 	var b []byte
 	for i := 0; i < len(s); i++ {
 		if s[i] == '\n' {
@@ -241,6 +241,6 @@ func repetition(s string) ([]byte, int, error) {
 	if !ok || !closed || err != nil || n < 0 || n > 1<<20 {
 		return nil, 0, fmt.Errorf("a repetition is written \\{N:TEXT\\}")
 	}
-	part, err := unescape(text)
+	part, err := Unescape(text)
 	return bytes.Repeat(part, n), len(count) + len(":") + len(text) + len("\\}"), err
 }

@@ -1,0 +1,101 @@
+package waf
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// skipForm is a skip action in the text of a rule.
+var skipForm = regexp.MustCompile(`(?i)\bskip:'?(\d+)'?`)
+
+// withoutSkips replaces skip:N by skipAfter and a marker behind the Nth rule of
+// the same phase. The engine counts only rules that are not removed: where one
+// of those to be skipped is excluded, by a directive or for one request, a rule
+// behind them is skipped in its place, and nobody meant that one.
+func withoutSkips(sources []source) []source {
+	out := make([]source, len(sources))
+	for i, s := range sources {
+		out[i] = s
+		out[i].directives = append([]directive(nil), s.directives...)
+	}
+	type place struct{ source, directive int }
+	markers := map[place][]directive{}
+	for i, s := range out {
+		for j, d := range s.directives {
+			r := parseRule(d)
+			value, skips := r.action("skip")
+			count, err := strconv.Atoi(value)
+			if !skips || err != nil || count < 1 || len(skipForm.FindAllString(d.raw, -1)) != 1 {
+				continue
+			}
+			name := fmt.Sprintf("SALLYPORT-SKIP-%d", r.id())
+			d.raw = skipForm.ReplaceAllString(d.raw, "skipAfter:"+name)
+			d.args = skipForm.ReplaceAllString(d.args, "skipAfter:"+name)
+			s.directives[j] = d
+			at, ok := nthAfter(out, i, j, count, phaseOf(r))
+			if !ok { // there are not as many; a marker that is missing would skip all phases behind, too
+				for k := i; k < len(out); k++ {
+					if n := len(out[k].directives); n > 0 {
+						at = [2]int{k, n - 1}
+					}
+				}
+			}
+			to := place{at[0], at[1]}
+			markers[to] = append(markers[to], directive{file: d.file, line: d.line, name: "secmarker", args: name, raw: "SecMarker " + name})
+		}
+	}
+	for i := range out {
+		var with []directive
+		for j, d := range out[i].directives {
+			with = append(append(with, d), markers[place{i, j}]...)
+		}
+		out[i].directives = with
+	}
+	return out
+}
+
+// nthAfter finds the last directive of the nth rule of a phase behind a rule. A
+// chain is one rule.
+func nthAfter(sources []source, i, j, n int, phase string) (at [2]int, ok bool) {
+	chained := false
+	if _, c := parseRule(sources[i].directives[j]).action("chain"); c {
+		chained = true // the rest of its own chain does not count
+		n++
+	}
+	counts := chained
+	for j++; i < len(sources); i, j = i+1, 0 {
+		for ; j < len(sources[i].directives); j++ {
+			d := sources[i].directives[j]
+			if d.name != "secrule" && d.name != "secaction" {
+				continue
+			}
+			r := parseRule(d)
+			if !chained {
+				counts = phaseOf(r) == phase
+			}
+			if _, chained = r.action("chain"); chained || !counts {
+				continue
+			}
+			if n--; n == 0 {
+				return [2]int{i, j}, true
+			}
+		}
+	}
+	return at, false
+}
+
+// phaseOf returns the phase of a rule as a number; 2 where it says nothing.
+func phaseOf(r rule) string {
+	phase, ok := r.action("phase")
+	switch phase = strings.ToLower(phase); {
+	case !ok, phase == "request":
+		return "2"
+	case phase == "response":
+		return "4"
+	case phase == "logging":
+		return "5"
+	}
+	return phase
+}

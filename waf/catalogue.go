@@ -89,27 +89,6 @@ func (d directive) names(e *entry) bool {
 	return false
 }
 
-// skippers finds, by the id of a rule, the one that skips it by count, as rule
-// 920539 does with 920540. Once a rule is taken out, the engine skips the next
-// one in its place.
-func skippers(rules []*entry) map[int]*entry {
-	out := map[int]*entry{}
-	for i, e := range rules {
-		text, _ := e.links[0].action("skip")
-		n, _ := strconv.Atoi(text) // 0: it skips none
-		for _, next := range rules[i+1:] {
-			if n == 0 {
-				break
-			}
-			if next.phase() == e.phase() {
-				out[next.id] = e
-				n--
-			}
-		}
-	}
-	return out
-}
-
 // phases are the words for numbers that SecLang has.
 var phases = map[string]int{"request": 2, "response": 4, "logging": 5}
 

@@ -120,11 +120,6 @@ func (x *exclusion) find(rules []*entry, now time.Time) ([]*entry, gate.Diagnost
 		}
 	}
 	if x.Target == (Target{}) {
-		for id, skipper := range skippers(rules) {
-			if slices.ContainsFunc(there, func(e *entry) bool { return e.id == id }) && !slices.Contains(there, skipper) && skipper.removed == nil {
-				there = append(there, skipper) // what else it skips runs then
-			}
-		}
 		return there, warning(field, fmt.Sprintf("%s will look at nothing at all", x.rules()), "name what it must not look at, as in target: ARGS:comment")
 	}
 	return x.aim(there, warning)

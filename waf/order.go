@@ -57,7 +57,7 @@ func duplicates(sources []source) gate.Diagnostics {
 // is not there. It refuses what the engine reads otherwise than it is written.
 func idle(sources []source, rules []*entry) gate.Diagnostics {
 	var diags gate.Diagnostics
-	n, skips := -1, skippers(rules)
+	n := -1
 	warn := func(d directive, what, hint string) {
 		w := d.at(what, hint)
 		w.Warning = true
@@ -92,11 +92,6 @@ func idle(sources []source, rules []*entry) gate.Diagnostics {
 				if _, args, _ := strings.Cut(d.name, "by"); args != "id" || strings.Contains(firstWord(strings.TrimSpace(d.args)), "-") {
 					warn(d, "no rule above it is meant", fmt.Sprintf(below, verb))
 				} // the engine refuses a single id that is not there
-			}
-			for id, skipper := range skips {
-				if !update && skipper.removed == nil && slices.ContainsFunc(rules, func(e *entry) bool { return e.id == id && e.removed != nil && e.until == n }) {
-					warn(d, fmt.Sprintf("rule %d skips rule %d by count, and would skip the one below it instead", skipper.id, id), fmt.Sprintf("remove rule %d too", skipper.id))
-				}
 			}
 			if !update && slices.ContainsFunc(rules, func(e *entry) bool { return e.id == inboundRule && e.removed != nil && e.until == n }) {
 				warn(d, fmt.Sprintf("without rule %d nothing that the Core Rule Set finds in a request is refused", inboundRule), "set policies.NAME.mode: observe, or exclude the rules that matched")
@@ -182,11 +177,6 @@ func late(rules []*entry, i int, l link, value string) gate.Diagnostics {
 		}
 	}
 	d := directive{name: "secruleremove" + by, args: which}
-	for id, skipper := range skippers(rules) {
-		if !strings.HasPrefix(lower, "ruleremovetarget") && !d.names(skipper) && slices.ContainsFunc(rules, func(e *entry) bool { return e.id == id && d.names(e) }) {
-			return warn(fmt.Sprintf("rule %d skips rule %d by count, and would skip the one below it instead", skipper.id, id), fmt.Sprintf("take out a target of rule %d, or rule %d too", id, skipper.id))
-		}
-	}
 	named, phase := false, rules[i].phase()
 	for j, e := range rules {
 		if !d.names(e) || e.removed != nil {

@@ -33,6 +33,7 @@ func withoutSkips(sources []source) []source {
 			name := fmt.Sprintf("SALLYPORT-SKIP-%d", r.id())
 			d.raw = skipForm.ReplaceAllString(d.raw, "skipAfter:"+name)
 			d.args = skipForm.ReplaceAllString(d.args, "skipAfter:"+name)
+			d.rule = nil // as it was
 			s.directives[j] = d
 			at, ok := nthAfter(out, i, j, count, phaseOf(r))
 			if !ok { // there are not as many; a marker that is missing would skip all phases behind, too

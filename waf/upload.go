@@ -197,8 +197,8 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
-	if parse == nil {
-		parse = t.upload.form.defect // of the JSON in it
+	if parse == nil && t.upload.form.state == formEnd {
+		parse = t.upload.form.defect // of the JSON in it; a part that is not there yet is no defect
 	}
 	if errors.Is(parse, errDuplicate) {
 		if t.find(gate.WAFDuplicateName, parse.Error()) {

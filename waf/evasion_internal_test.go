@@ -77,7 +77,7 @@ func TestMultipartEvasions(t *testing.T) {
 // TestJSONPartCut lets a form pass that is judged before all of a field that is
 // JSON has come: by policy, no more of it is held.
 func TestJSONPartCut(t *testing.T) {
-	body := "--b0undary\r\nContent-Disposition: form-data; name=\"a\"\r\nContent-Type: application/json\r\n\r\n[" + strings.Repeat(quote(strings.Repeat("x", 99))+",", 80) + "1]\r\n" + last
+	body := "--b0undary\r\nContent-Disposition: form-data; name=\"a\"\r\nContent-Type: application/json\r\n\r\n[" + strings.Repeat(quote(strings.Repeat("x", 99))+",", 600) + "1]\r\n" + last
 	o := run(sharedEngine(t), multi(body).under("head"))
 	o.expect(t, "cut", gate.Pass, "")
 	if o.result.Inspected != "head" || o.passed != body {

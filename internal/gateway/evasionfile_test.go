@@ -1,8 +1,12 @@
 package gateway_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,7 +30,8 @@ type evasion struct {
 	removed string
 	level2  bool // level 1 of the Core Rule Set lets it pass
 	only    string
-	raw     bool // the body is sent as it is written
+	raw     bool   // the body is sent as it is written
+	pack    string // the coding that the bodies are put into
 	chunk   int
 	attack  message
 	twin    message
@@ -90,6 +95,8 @@ func readEvasions(file, src string) (all []*evasion, err error) {
 		}
 	}
 	for _, row := range all {
+		row.attack.compress(row.pack)
+		row.twin.compress(row.pack)
 		if row.reason == "" && row.removed == "" || row.attack.method == "" || row.twin.method == "" {
 			return nil, fmt.Errorf("%s: a case has refuse or removed, attack and twin", row.at)
 		}
@@ -115,6 +122,10 @@ func (e *evasion) key(key string, text []string) (err error) {
 	case "send":
 		if e.raw = value == "raw"; !e.raw {
 			return fmt.Errorf("send: raw, not %q", value)
+		}
+	case "pack":
+		if e.pack = value; value != "gzip" && value != "deflate" {
+			return fmt.Errorf("pack: gzip or deflate, not %q", value)
 		}
 	case "level":
 		if e.level2 = value == "2"; !e.level2 {
@@ -157,6 +168,23 @@ func readRequest(lines []string) (m message, err error) {
 		}
 	}
 	return m, err
+}
+
+// compress puts the body into the coding.
+func (m *message) compress(coding string) {
+	var b bytes.Buffer
+	var w io.WriteCloser
+	switch coding {
+	case "gzip":
+		w = gzip.NewWriter(&b)
+	case "deflate":
+		w = zlib.NewWriter(&b) // RFC 9110 section 8.4.1.2
+	default:
+		return
+	}
+	_, _ = w.Write(m.body) // into memory
+	_ = w.Close()
+	m.body = b.Bytes()
 }
 
 // field returns the first value of a field.

@@ -68,7 +68,7 @@ func TestActionsOnTheWire(t *testing.T) {
 		{"a length in place of chunks", "POST /\nHost: LocalHost\nContent-Length: 0", 200, "", "", false},
 		{"the target as received", "GET /a%2Fb//c?x=%41&&", 412, gate.WAFRule, "", false},
 		{"the target in another spelling", "GET /a%2Fb//c?x=A&&", 200, "", "", false},
-		{"a body that no processor can read", "POST /?do=boom\nContent-Type: application/x-www-form-urlencoded\nContent-Length: 3\n\na=b", 400, gate.WAFBodyUnreadable, "", true},
+		{"a body that no processor can read", "POST /?do=boom\nContent-Type: application/x-www-form-urlencoded\nContent-Length: 4\n\n[1,,", 400, gate.WAFBodyUnreadable, "", true},
 		{"a body that is cut", "POST /\nContent-Type: application/x-www-form-urlencoded\nContent-Length: 9\n\na=b", 400, gate.HTTPBodyCut, "", true},
 	} {
 		head, body, _ := strings.Cut(tc.request, "\n\n")

@@ -28,7 +28,7 @@ var (
 // forward sends the request to a backend of the route's pool, to another one
 // where that is safe, and the answer to the client.
 func (h *Handler) forward(v *visit) gate.Verdict {
-	p := v.site.pool
+	p := v.arm
 	v.pool.Name = p.name
 	out, ok := h.outgoing(v)
 	if !ok {
@@ -193,8 +193,9 @@ func (a *attempt) interim(status int, fields textproto.MIMEHeader) (err error) {
 		return nil
 	}
 	header := a.v.rw.Header()
-	a.h.mask.copy(header, http.Header(fields), a.pool.origin, a.v.public())
-	a.v.rw.ResponseWriter.WriteHeader(status) // not the last head: it does not count
+	if a.h.show(a.v, a.pool, inInterim, header, http.Header(fields)).Passed() {
+		a.v.rw.ResponseWriter.WriteHeader(status) // not the last head: it does not count
+	}
 	clear(header)
 	return nil
 }

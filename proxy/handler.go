@@ -178,22 +178,26 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve is the path of a request. The first verdict that does not pass ends
-// it; nothing of a request reaches a backend before every stage has passed.
+// it, and so does the first answer; nothing of a request reaches a backend
+// before every stage has passed.
 func (h *Handler) serve(v *visit) gate.Verdict {
 	for _, stage := range [...]func(*visit) gate.Verdict{
-		h.head,    // is it unambiguous HTTP?
-		h.client,  // who is asking?
-		h.ban,     // is it kept out?
-		h.route,   // which site?
-		h.geo,     // from where?
-		h.limit,   // how often?
-		h.admit,   // may this be asked here at all?
-		h.recall,  // which backend does it know already?
-		h.inspect, // what do the rules say?
-		h.hold,    // is its body what it seems to be?
-		h.forward, // the pool, the rules about its answer, the mask, the client
+		h.head,     // is it unambiguous HTTP?
+		h.client,   // who is asking?
+		h.ban,      // is it kept out?
+		h.route,    // which site?
+		h.geo,      // from where?
+		h.limit,    // how often?
+		h.admit,    // may this be asked here at all?
+		h.redirect, // is this where to ask for it?
+		h.split,    // which pool?
+		h.recall,   // which backend does it know already?
+		h.rewrite,  // what is it called there?
+		h.inspect,  // what do the rules say?
+		h.hold,     // is its body what it seems to be?
+		h.forward,  // the pool, the rules about its answer, the mask, the client
 	} {
-		if verdict := v.note(stage(v)); !verdict.Passed() {
+		if verdict := v.note(stage(v)); !verdict.Passed() || v.rw.status != 0 {
 			return verdict
 		}
 	}

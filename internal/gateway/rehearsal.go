@@ -75,9 +75,12 @@ func (r *Rehearsal) start(base *config.Config, policy string, methods []string, 
 	cfg.Audit = audit.Config{Path: os.DevNull}
 	cfg.State = config.StateConfig{Dir: filepath.Join(r.state, "state")}
 	cfg.Proxy.Hygiene = gate.Watch
-	cfg.Proxy.Routes = []proxy.RouteConfig{{Route: gate.Route{
-		Name: name, Pool: name, Policy: policy, Methods: methods, MaxBody: cfg.Proxy.MaxBody, MaskErrors: "pass", Limits: []string{},
-	}}}
+	cfg.Proxy.Routes = []proxy.RouteConfig{{
+		Route: gate.Route{
+			Name: name, Pool: name, Policy: policy, Methods: methods, MaxBody: cfg.Proxy.MaxBody, MaskErrors: "pass", Limits: []string{},
+		},
+		Mask: proxy.MaskConfig{Leaks: proxy.LeakConfig{Headers: proxy.LeakOff, Bodies: proxy.LeakOff}}, // tests ask about the rules alone
+	}}
 	cfg.Proxy.Pools = []proxy.PoolConfig{{
 		Name:     name,
 		Backends: []proxy.BackendConfig{{Name: name, URL: &url.URL{Scheme: "http", Host: socket.Addr().String()}, Weight: 1}},

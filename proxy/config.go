@@ -41,6 +41,9 @@ type Config struct {
 	// SplitKey makes splits unpredictable; gateways that share it put a client
 	// into the same arm.
 	SplitKey []byte
+	// MaskAlso are further names with a dot and addresses that the leak detector
+	// looks for (mask.leaks.also).
+	MaskAlso []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 	// Secret is what sticky cookies are sealed with and hashes begin with; at

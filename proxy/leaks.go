@@ -147,6 +147,9 @@ func (v *visit) names(token leakToken) bool {
 func (h *Handler) show(v *visit, p *pool, where string, to, from http.Header) gate.Verdict {
 	through := v.lens(p)
 	h.mask.copy(to, from, through)
+	for _, name := range v.site.headers.Response.Remove {
+		removeField(to, name)
+	}
 	action := v.site.mask.Leaks.headers()
 	if action == LeakOff || through.origin.leaks.empty() {
 		return gate.Passes(gate.StageMask)

@@ -391,3 +391,25 @@ func FuzzAnswers(f *testing.F) {
 		}
 	})
 }
+
+// Names that no pool has are looked for where the configuration says so.
+func TestLeaksOfFurtherNames(t *testing.T) {
+	t.Parallel()
+	g := newRig(saying(t, "HTTP/1.1 200 OK\r\nX-Db: db.internal:5432 10.9.8.7 db\r\nContent-Length: 2\r\n\r\nhi").addr)
+	g.cfg.MaskAlso = []string{"DB.internal", "10.9.8.7"}
+	if a := g.start(t).ask(t, get, ""); a.header.Get("X-Db") != "redacted.invalid:5432 redacted.invalid db" {
+		t.Errorf("X-Db is %q", a.header.Get("X-Db"))
+	}
+}
+
+// What a route removes is no leak.
+func TestRemovedFieldsAreNoLeaks(t *testing.T) {
+	t.Parallel()
+	g := newRig(leaky(t, "HTTP/1.1 103 Early Hints\r\nX-Node: @\r\n\r\nHTTP/1.1 200 OK\r\nX-Node: @\r\nContent-Length: 2\r\n\r\nhi").addr)
+	g.route().Mask.Leaks.Headers = proxy.LeakBlock
+	g.route().Headers.Response.Remove = []string{"x-node"}
+	a := g.start(t).raw(t, strings.ReplaceAll(get, "\n", "\r\n")+"\r\n\r\n")
+	if rec := g.records.last(t, 1); strings.Contains(a, "X-Node") || rec.Action != "pass" || rec.Mask != nil {
+		t.Errorf("recorded as %s %s, answered\n%s", rec.Action, rec.Reason, a)
+	}
+}

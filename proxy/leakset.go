@@ -44,9 +44,17 @@ type leakSet struct {
 
 // newLeakSet collects what reveals the backends: host names with a dot,
 // addresses, and both with their ports. A name without a dot is an ordinary
-// word and never one of them.
-func newLeakSet(backends []*url.URL) *leakSet {
+// word and never one of them. Further names and addresses that belong to them
+// come without a port.
+func newLeakSet(backends []*url.URL, also ...string) *leakSet {
 	s := &leakSet{}
+	for _, host := range also {
+		if addr, err := netip.ParseAddr(host); err == nil {
+			s.addAddr(addr, host, "")
+		} else {
+			s.addHost(asciiLower(host), asciiLower(host), "", leakName)
+		}
+	}
 	for _, u := range backends {
 		if isSocket(u) {
 			s.add("unix:"+u.Opaque, "unix:"+u.Opaque, leakSocket, leakSocket)

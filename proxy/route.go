@@ -112,25 +112,28 @@ func newSite(cfg Config, rc *RouteConfig, pools map[string]*pool) (*site, error)
 	}
 	if s.host != "" && s.host != HostBackend {
 		for _, pc := range cfg.Pools {
-			s.origins[pools[pc.Name]] = originAs(pc.Backends, s.host)
+			s.origins[pools[pc.Name]] = originAs(pc.Backends, s.host, pools[pc.Name].origin.leaks)
 		}
 	}
 	return s, nil
 }
 
-// originAs knows the backends by a name of the site too, which they may take
-// for their own.
-func originAs(backends []BackendConfig, name string) *origin {
-	var urls []*url.URL
-	for _, b := range backends {
-		urls = append(urls, b.URL)
+func backendURLs(backends []BackendConfig) []*url.URL {
+	urls := make([]*url.URL, len(backends))
+	for i, b := range backends {
+		urls[i] = b.URL
 	}
-	o := newOrigin(urls)
-	leaks := o.leaks // the name is not a backend's
+	return urls
+}
+
+// originAs knows the backends by a name of the site too, which they may take
+// for their own. It is not looked for elsewhere.
+func originAs(backends []BackendConfig, name string, leaks *leakSet) *origin {
+	urls := backendURLs(backends)
 	for _, scheme := range []string{"http", "https"} {
 		urls = append(urls, &url.URL{Scheme: scheme, Host: name})
 	}
-	o = newOrigin(urls)
+	o := newOrigin(urls)
 	o.leaks = leaks
 	return o
 }

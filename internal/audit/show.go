@@ -61,8 +61,11 @@ func (p *page) head(r *gate.Record) {
 		gate.Refuse.String():  "refused",
 		gate.Fail.String():    "failed",
 	}[r.Action]
-	if what == "" {
+	switch {
+	case what == "":
 		what = Printable(r.Action)
+	case r.Action == gate.Observe.String() && r.Stage == gate.StageMask:
+		what = "passed" // edited, or as the route says it may
 	}
 	switch {
 	case r.Event == "dropped":

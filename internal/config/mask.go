@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,13 +21,16 @@ func newMask() proxy.MaskConfig {
 }
 
 // mask reads what mask and each route's mask share; what is not written stays
-// as it is.
-func (r *reader) mask(o *object, errors *string, m *proxy.MaskConfig) {
+// as it is. Only mask has also.
+func (r *reader) mask(o *object, errors *string, m *proxy.MaskConfig, also *[]string) {
 	set(o, "errors", errors, choice("uniform", "pass"))
 	o.section("leaks", func(o *object) {
 		action := choice(proxy.LeakRedact, proxy.LeakBlock, proxy.LeakObserve, proxy.LeakOff)
 		set(o, "headers", &m.Leaks.Headers, action)
 		set(o, "bodies", &m.Leaks.Bodies, action)
+		if also != nil {
+			setList(o, "also", also, parseLeakName)
+		}
 	})
 	o.section("cookies", func(o *object) {
 		c := &m.Cookies
@@ -57,6 +61,18 @@ func (r *reader) mask(o *object, errors *string, m *proxy.MaskConfig) {
 		r.fail(o.join("pages"), fmt.Sprintf("more than %d pages", maxPages), "")
 	}
 	m.Pages = pages
+}
+
+// parseLeakName accepts a name or an address that is looked for in answers. A
+// name without a dot is an ordinary word.
+func parseLeakName(s string) (string, error) {
+	if addr, err := netip.ParseAddr(s); err == nil && addr.Zone() == "" {
+		return s, nil
+	}
+	if !isHost(s) || !strings.Contains(s, ".") {
+		return "", &problem{fmt.Sprintf("bad name %q", s), "write an address, or a host name with a dot in it, without a port"}
+	}
+	return strings.ToLower(s), nil
 }
 
 // parseCookieName accepts the name of a cookie (RFC 6265 section 4.1.1).
@@ -103,9 +119,10 @@ func (r *reader) pageFiles(path string, m proxy.MaskConfig) {
 	}
 }
 
-func (p *printer) mask(depth int, errors string, m proxy.MaskConfig) {
+// mask prints a mask; also is what only the global one has.
+func (p *printer) mask(depth int, errors string, m proxy.MaskConfig, also string) {
 	p.line(depth, "errors: %s", errors)
-	p.line(depth, "leaks: {headers: %s, bodies: %s}", m.Leaks.Headers, m.Leaks.Bodies)
+	p.line(depth, "leaks: {headers: %s, bodies: %s%s}", m.Leaks.Headers, m.Leaks.Bodies, also)
 	c := m.Cookies
 	sameSite := c.SameSite
 	if sameSite == "" {

@@ -58,7 +58,7 @@ func (c *Config) Print(w io.Writer) error {
 	}
 	p.line(0, "mask:")
 	p.line(1, "remove: %s", texts(c.Proxy.MaskRemove, same))
-	p.mask(1, c.MaskErrors, c.Mask)
+	p.mask(1, c.MaskErrors, c.Mask, ", also: "+texts(c.Proxy.MaskAlso, same))
 	p.rest(c)
 	_, err := w.Write(p.Bytes())
 	return err
@@ -233,7 +233,7 @@ func (p *printer) route(rc proxy.RouteConfig, places map[string]geo.Rules) {
 	p.line(2, "max_body: %s", writeSize(rt.MaxBody))
 	p.shape(rc)
 	p.line(2, "mask:")
-	p.mask(3, rt.MaskErrors, rc.Mask)
+	p.mask(3, rt.MaskErrors, rc.Mask, "")
 }
 
 func (p *printer) rest(c *Config) {

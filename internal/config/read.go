@@ -91,7 +91,7 @@ func (r *reader) read(src []byte) *Config {
 	o.named("pools", func(o *object, name string) { c.Proxy.Pools = append(c.Proxy.Pools, r.pool(o, name)) })
 	o.section("mask", func(o *object) {
 		setList(o, "remove", &c.Proxy.MaskRemove, parseMaskField)
-		r.mask(o, &c.MaskErrors, &c.Mask)
+		r.mask(o, &c.MaskErrors, &c.Mask, &c.Proxy.MaskAlso)
 	})
 	r.routes(o, c)
 	o.section("audit", func(o *object) { r.audit(o, c) })

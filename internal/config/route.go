@@ -57,7 +57,7 @@ func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
 		rt.MaxBody = c.Proxy.MaxBody
 	}
 	r.shape(o, &rc)
-	o.section("mask", func(o *object) { r.mask(o, &rt.MaskErrors, &rc.Mask) })
+	o.section("mask", func(o *object) { r.mask(o, &rt.MaskErrors, &rc.Mask, nil) })
 	return rc
 }
 

@@ -44,6 +44,7 @@ var house = map[string]room{
 	"internal/demo":     {[]string{"internal/gate"}, "an application like any other"},
 	"internal/wire":     {[]string{"internal/gate", "testdata"}, "it reads cases, and is given the connections that it plays them over"},
 	"internal/selftest": {[]string{"internal/gate", "internal/wire"}, "it asks whatever address it is given"},
+	"internal/unmask":   {[]string{"proxy"}, "it knows what the mask knows, and asks whatever address it is given"},
 	"internal/testkit":  {[]string{"internal/gate"}, "only tests import it"},
 }
 

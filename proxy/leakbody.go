@@ -1,12 +1,10 @@
 package proxy
 
 import (
-	"bytes"
 	"compress/gzip"
 	"compress/zlib"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,7 +24,7 @@ const (
 // changes the head to what it makes of the body. The body may be replaced; the
 // verdict is that of an answer that must not pass.
 func (h *Handler) screen(v *visit, p *pool, resp *http.Response, header http.Header, bodyless bool) gate.Verdict {
-	set, leaks := v.lens(p).origin.leaks, v.site.mask.Leaks
+	set, leaks := v.site.origin(p).leaks, v.site.mask.Leaks
 	pass := gate.Passes(gate.StageMask)
 	if leaks.bodies() == LeakOff || set.empty() || !textual(header) {
 		return pass
@@ -168,7 +166,7 @@ type leakWatcher struct {
 func newLeakWatcher(body io.ReadCloser, v *visit, set *leakSet, coding string) *leakWatcher {
 	w := &leakWatcher{ReadCloser: body, left: leakWatch}
 	found := leakLog{}
-	w.set = leakScanner{set: set, edit: func(token leakToken) (string, bool) {
+	w.set = leakScanner{set: set, mute: true, edit: func(token leakToken) (string, bool) {
 		if !v.named(token) {
 			found.note(inBody, "", token.shown, LeakObserve, 1)
 		}
@@ -302,13 +300,9 @@ func coding(header http.Header) string {
 // textual reports whether a body is text, in which an address can be read. One
 // that does not say what it is counts as text: a browser may take it for that.
 func textual(header http.Header) bool {
-	value := ""
+	kind := ""
 	if values := header["Content-Type"]; len(values) > 0 {
-		value = values[0]
-	}
-	kind, _, _ := mime.ParseMediaType(value)
-	if kind == "" {
-		kind, _, _ = strings.Cut(asciiLower(value), ";")
+		kind, _, _ = strings.Cut(asciiLower(values[0]), ";")
 		kind = strings.Trim(kind, " \t")
 	}
 	main, sub, _ := strings.Cut(kind, "/")
@@ -328,5 +322,5 @@ func textual(header http.Header) bool {
 // eventStream reports whether a body is a stream of events, which nobody may
 // keep waiting.
 func eventStream(header http.Header) bool {
-	return bytes.HasPrefix([]byte(asciiLower(strings.Join(header["Content-Type"], ","))), []byte("text/event-stream"))
+	return strings.HasPrefix(asciiLower(strings.Join(header["Content-Type"], ",")), "text/event-stream")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"sallyport/internal/gate"
@@ -158,6 +159,9 @@ func (h *Handler) show(v *visit, p *pool, where string, to, from http.Header) ga
 		action = LeakObserve
 	}
 	for name, values := range to {
+		if !through.origin.leaks.suspects(name) && !slices.ContainsFunc(values, through.origin.leaks.suspects) {
+			continue
+		}
 		switch found, whole := v.search(through.origin.leaks, where, action, name, values); {
 		case found == "" || action == LeakObserve:
 		case action == LeakBlock:
@@ -185,7 +189,7 @@ func (v *visit) search(set *leakSet, where, action, name string, values []string
 	s.feed(nil, []byte(name), true)
 	whole = found != ""
 	for i, value := range values {
-		s.passed, s.held = nil, nil
+		s.passes = 0
 		if out := string(s.feed(nil, []byte(value), true)); out != value {
 			values[i] = out
 		}

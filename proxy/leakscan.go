@@ -9,9 +9,12 @@ type leakScanner struct {
 	// edit is asked about each token found, and returns what takes its place;
 	// false: it stays.
 	edit func(leakToken) (string, bool)
+	// mute is set where nobody wants what is released.
+	mute bool
 
-	held   []byte // not released yet
-	passed []byte // the last bytes before them, at most leakBefore
+	held   []byte           // not released yet
+	passed [leakBefore]byte // the last bytes before them
+	passes int              // how many of those there are
 }
 
 // A leakSpan is where a token stands in a piece.
@@ -30,7 +33,9 @@ func (s *leakScanner) feed(out, piece []byte, last bool) []byte {
 	for {
 		found, hold := s.find(piece, from, last)
 		if found.token < 0 {
-			out = append(out, piece[done:hold]...)
+			if !s.mute {
+				out = append(out, piece[done:hold]...)
+			}
 			s.keep(piece, hold)
 			return out
 		}
@@ -45,11 +50,11 @@ func (s *leakScanner) feed(out, piece []byte, last bool) []byte {
 // keep remembers what is not released, and what stood before it.
 func (s *leakScanner) keep(piece []byte, hold int) {
 	before := piece[max(0, hold-leakBefore):hold]
-	if len(before) < leakBefore {
-		before = append(s.passed[max(0, len(s.passed)+len(before)-leakBefore):], before...)
+	if old := min(s.passes, leakBefore-len(before)); old >= 0 {
+		copy(s.passed[:], s.passed[s.passes-old:s.passes])
+		s.passes = old + copy(s.passed[old:], before)
 	}
-	s.passed = append(make([]byte, 0, leakBefore), before...)
-	s.held = append([]byte(nil), piece[hold:]...)
+	s.held = append(s.held[:0:0], piece[hold:]...) // the piece may begin with what was held
 }
 
 // before returns the bytes in front of a place in a piece.
@@ -57,7 +62,7 @@ func (s *leakScanner) before(piece []byte, at int) []byte {
 	if at >= leakBefore {
 		return piece[at-leakBefore : at]
 	}
-	return append(append(make([]byte, 0, 2*leakBefore), s.passed...), piece[:at]...)
+	return append(append(make([]byte, 0, 2*leakBefore), s.passed[:s.passes]...), piece[:at]...)
 }
 
 // find returns the first token at or after from, the longest of those that

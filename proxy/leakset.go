@@ -181,6 +181,19 @@ func (s *leakSet) link() {
 // empty reports whether there is nothing to find.
 func (s *leakSet) empty() bool { return len(s.tokens) == 0 }
 
+// suspects reports whether a text may hold a token: whether it does, but for
+// what stands around it.
+func (s *leakSet) suspects(text string) bool {
+	state := uint32(0)
+	for i := 0; i < len(text); i++ {
+		state = s.next[int(state)*s.classes+int(s.class[text[i]])]
+		if state != 0 && (s.output[state] >= 0 || s.shorter[state] != 0) {
+			return true
+		}
+	}
+	return false
+}
+
 // bordered reports whether a token stands for itself between what is around
 // it, so that 10.0.0.1 is not found in 10.0.0.11, nor app.internal in
 // my-app.internal. before are the last bytes in front of it, after the next

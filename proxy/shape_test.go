@@ -1,6 +1,8 @@
 package proxy_test
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -301,5 +303,48 @@ func TestManySites(t *testing.T) {
 		if status := map[bool]int{true: 421, false: 200}[want == ""]; a.status != status || a.header.Get("X-Pool") != want {
 			t.Errorf("%s: %d from %q, want %d from %q", host, a.status, a.header.Get("X-Pool"), status, want)
 		}
+	}
+}
+
+// Whatever went wrong behind the gateway, the answers to one status are the
+// same bytes but for the id of the request.
+func TestRefusalsDoNotDependOnTheBackend(t *testing.T) {
+	t.Parallel()
+	for _, accept := range []string{"text/html", "*/*"} {
+		seen := map[string]string{}
+		for what, addr := range map[string]string{
+			"nobody listens":    closedPort(t),
+			"no HTTP":           saying(t, "garbage\r\n\r\n").addr,
+			"closes":            script(t, func(*backend, net.Conn, *bufio.Reader) {}).addr,
+			"a 502 of its own":  saying(t, "HTTP/1.1 502 Oh no\r\nServer: leaky/1\r\nX-A: b\r\nContent-Length: 900\r\n\r\n"+strings.Repeat("x", 900)).addr,
+			"an address":        leaky(t, "HTTP/1.1 200 OK\r\nX-Where: @\r\nContent-Length: 2\r\n\r\nhi").addr,
+			"a length of words": saying(t, "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n").addr,
+		} {
+			g := newRig(addr)
+			g.route().Mask.Leaks.Headers = proxy.LeakBlock
+			raw := g.start(t).raw(t, "GET / HTTP/1.1\r\nHost: shop.example.org\r\nAccept: "+accept+"\r\nConnection: close\r\n\r\n")
+			rec := g.records.last(t, 1)
+			if rec.Status != 502 {
+				t.Errorf("%s: recorded as %d %s", what, rec.Status, rec.Reason)
+			}
+			raw = strings.ReplaceAll(raw, rec.ID, "ID")
+			if at := strings.Index(raw, "Date: "); at >= 0 {
+				raw = raw[:at] + raw[at+strings.Index(raw[at:], "\r\n")+2:]
+			}
+			seen[raw] = what
+		}
+		if len(seen) != 1 {
+			t.Errorf("%d forms of one refusal: %v", len(seen), seen)
+		}
+	}
+}
+
+// A HEAD is told no more than the GET would be.
+func TestHeadOfASearchedBody(t *testing.T) {
+	t.Parallel()
+	g := newRig(saying(t, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nEtag: \"1\"\r\nContent-Length: 99\r\n\r\n").addr)
+	g.route().Mask.Leaks.Bodies = proxy.LeakRedact
+	if raw := g.start(t).raw(t, "HEAD / HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n"); strings.Contains(raw, "Etag") || strings.Contains(raw, "Content-Length") {
+		t.Errorf("answer %q", raw)
 	}
 }

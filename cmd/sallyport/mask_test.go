@@ -45,7 +45,9 @@ func TestMaskCheck(t *testing.T) {
 	var rep struct {
 		URL       string
 		Found     int
-		Questions []struct{ Found []struct{ Kind, Where, What string } }
+		Questions []struct {
+			Found []struct{ Kind, Where, What string }
+		}
 	}
 	if err := json.Unmarshal([]byte(out), &rep); err != nil || code != 1 || rep.Found == 0 || rep.Questions[0].Found[0].Kind == "" {
 		t.Errorf("--json: %d, %v\n%s", code, err, out)

@@ -90,7 +90,7 @@ func TestLeaksInHeaders(t *testing.T) {
 func TestLeaksInInterimAnswersAndTrailers(t *testing.T) {
 	t.Parallel()
 	b := leaky(t, "HTTP/1.1 103 Early Hints\r\nLink: <http://@/a.css>; rel=preload\r\nX-Hint: at @\r\n\r\n"+
-		"HTTP/1.1 200 OK\r\nX-127.0.0.1: name\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: by @\r\nX-Late: @\r\nX-Fine: yes\r\n\r\n")
+		"HTTP/1.1 200 OK\r\nX-127.0.0.1: name\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum, X-127.0.0.1\r\n\r\n2\r\nhi\r\n0\r\nX-Sum: by @\r\nX-127.0.0.1: a\r\nX-Late: @\r\nX-Fine: yes\r\n\r\n")
 	g := newRig(b.addr).start(t)
 	answer := g.raw(t, strings.ReplaceAll(get, "\n", "\r\n")+"\r\n\r\n")
 	for _, want := range []string{"103 Early Hints", "Link: <http://shop.example.org/a.css>; rel=preload\r\n", "X-Hint: at redacted.invalid\r\n", "X-Sum: by redacted.invalid\r\n", "X-Late: redacted.invalid\r\n", "X-Fine: yes\r\n"} {

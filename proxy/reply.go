@@ -140,7 +140,7 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	}
 	trailers := !bodyless && resp.ContentLength < 0 && v.req.HTTP.ProtoAtLeast(1, 1)
 	if trailers && len(resp.Trailer) > 0 {
-		h.announce(header, resp.Trailer)
+		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks)
 	}
 	v.rw.WriteHeader(resp.StatusCode)
 	if bodyless {
@@ -170,11 +170,12 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	return gate.Passes(gate.StagePool)
 }
 
-// announce names the trailers that will be passed on, if they come.
-func (h *Handler) announce(header, trailer http.Header) {
+// announce names the trailers that will be passed on, if they come. One whose
+// name may tell something comes unannounced, and is judged then.
+func (h *Handler) announce(header, trailer http.Header, leaks *leakSet) {
 	names := make([]string, 0, len(trailer))
 	for name := range trailer {
-		if h.mask.fate(name) != drop && validName(name) {
+		if h.mask.fate(name) != drop && validName(name) && !leaks.suspects(name) {
 			names = append(names, name)
 		}
 	}

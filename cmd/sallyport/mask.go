@@ -81,7 +81,9 @@ func (m *maskCheck) run(cmd *cobra.Command, args []string) error {
 	return err
 }
 
+// printReport prints each thing where it is found first.
 func printReport(w io.Writer, rep *unmask.Report) {
+	seen := map[unmask.Thing]bool{}
 	for _, q := range rep.Questions {
 		status := fmt.Sprint(q.Status)
 		if q.Status == 0 {
@@ -91,16 +93,25 @@ func printReport(w io.Writer, rep *unmask.Report) {
 		if q.Problem != "" {
 			fmt.Fprintf(w, "       no whole answer: %s\n", audit.Printable(q.Problem))
 		}
+		again := 0
 		for _, t := range q.Found {
+			if seen[t] {
+				again++
+				continue
+			}
+			seen[t] = true
 			fmt.Fprintf(w, "       %-9s %s: %s\n", t.Kind, audit.Printable(t.Where), audit.Printable(t.What))
 		}
+		if again > 0 {
+			fmt.Fprintf(w, "       and %d of the above\n", again)
+		}
 	}
-	switch rep.Found {
+	switch len(seen) {
 	case 0:
 		fmt.Fprintln(w, "nothing found")
 	case 1:
 		fmt.Fprintln(w, "1 thing found")
 	default:
-		fmt.Fprintf(w, "%d things found\n", rep.Found)
+		fmt.Fprintf(w, "%d things found\n", len(seen))
 	}
 }

@@ -130,7 +130,7 @@ func (v *visit) page(status int, end bool) {
 	var body []byte
 	if acceptsHTML(v.req.Head) {
 		header["Content-Type"] = []string{"text/html; charset=utf-8"}
-		if own, ok := v.site.page(status); ok {
+		if own, ok := v.pages[status]; ok {
 			body = own.render(v.req.ID)
 		} else {
 			body = htmlPage(status, v.req.ID)

@@ -41,6 +41,8 @@ type Config struct {
 	// SplitKey makes splits unpredictable; gateways that share it put a client
 	// into the same arm.
 	SplitKey []byte
+	// Pages are MaskConfig.Pages for requests that no route takes.
+	Pages map[int]string
 	// MaskAlso are further names with a dot and addresses that the leak detector
 	// looks for (mask.leaks.also).
 	MaskAlso []string

@@ -80,6 +80,7 @@ type Handler struct {
 	router *router
 	pools  []*pool
 	mask   *mask
+	pages  map[int]page // for requests that no route takes
 	// cookies are the names of all sticky cookies.
 	cookies []string
 }
@@ -112,6 +113,9 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		h.grace = defaultGrace
 	}
 	var err error
+	if h.pages, err = readPages(cfg.Pages); err != nil {
+		return nil, err
+	}
 	if h.pools, h.router, err = build(cfg, log); err != nil {
 		return nil, err
 	}
@@ -137,6 +141,9 @@ func (h *Handler) Activate() { h.stages.Fleet.use(h.pools, h.tell) }
 // Check builds the routes and pools of a configuration as New does, and
 // starts nothing: no health check runs and no backend is spoken to.
 func Check(cfg Config) error {
+	if _, err := readPages(cfg.Pages); err != nil {
+		return err
+	}
 	_, _, err := build(cfg, zap.NewNop())
 	return err
 }
@@ -173,6 +180,7 @@ func (h *Handler) Close() error {
 // serve, and ends it in one place, whatever happened on the way.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := newVisit(w, r)
+	v.pages = h.pages
 	verdict := gate.Failure(gate.GatewayUndecided, nil) // if serve does not return, nobody decided
 	defer func() { h.finish(v, verdict, recover()) }()
 	verdict = h.serve(v)
@@ -256,6 +264,9 @@ func (h *Handler) route(v *visit) gate.Verdict {
 	v.site, v.found = h.router.find(v.req.Host, v.req.Path, head.Method)
 	if v.found == taken {
 		v.req.Route = v.site.route
+	}
+	if v.site != nil {
+		v.pages = v.site.pages
 	}
 	return gate.Passes(gate.StageRoute)
 }

@@ -402,6 +402,32 @@ func TestLeaksOfFurtherNames(t *testing.T) {
 	}
 }
 
+// The head of a 101 is an answer like any other.
+func TestLeaksInUpgrades(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ action, want string }{
+		{proxy.LeakRedact, "X-Where: redacted.invalid\r\n"}, {proxy.LeakBlock, "HTTP/1.1 502 "}, {proxy.LeakObserve, "X-Where: @\r\n"},
+	} {
+		b := leaky(t, switching+"X-Where: @\r\nSec-WebSocket-Protocol: chat\r\n\r\n")
+		g := newRig(b.addr)
+		g.route().Mask.Leaks.Headers = tc.action
+		c := g.start(t).dial(t)
+		_, _ = io.WriteString(c, handshake)
+		buf := make([]byte, 4096)
+		n, err := io.ReadAtLeast(c, buf, 64)
+		if got, want := string(buf[:n]), strings.ReplaceAll(tc.want, "@", b.addr); err != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, %v", tc.action, got, err)
+		}
+		if rec := g.records.last(t, 1); rec.Reason != gate.MaskLeak {
+			t.Errorf("%s: recorded as %s %s", tc.action, rec.Action, rec.Reason)
+		}
+		_ = c.Close()
+		if tc.action != proxy.LeakBlock {
+			g.records.last(t, 2)
+		}
+	}
+}
+
 // What a route removes is no leak.
 func TestRemovedFieldsAreNoLeaks(t *testing.T) {
 	t.Parallel()

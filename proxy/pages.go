@@ -53,14 +53,5 @@ func readPages(files map[int]string) (map[int]page, error) {
 	return pages, nil
 }
 
-// page is the site's own page for a status, if it has one.
-func (s *site) page(status int) (page, bool) {
-	if s == nil {
-		return nil, false
-	}
-	p, ok := s.pages[status]
-	return p, ok
-}
-
 // render fills in the id, which may be that of a trusted proxy.
 func (p page) render(id string) []byte { return bytes.Join(p, []byte(html.EscapeString(id))) }

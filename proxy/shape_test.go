@@ -275,6 +275,13 @@ func TestPages(t *testing.T) {
 	if a := g.ask(t, get+"\nAccept: text/html", ""); a.body != "mine" {
 		t.Errorf("the application's own 403 became %q", a.body)
 	}
+	g.route().Hosts = []string{"shop.example.org"}
+	g.cfg.Pages = g.route().Mask.Pages
+	g.cfg.Pages[421] = name
+	g.start(t)
+	if a := g.ask(t, "GET / HTTP/1.1\nHost: other.example\nAccept: text/html\nConnection: close", ""); a.status != 421 || !strings.Contains(a.body, "Halt") {
+		t.Errorf("a host that nobody knows: %d %q", a.status, a.body)
+	}
 	g.cfg.Routes[0].Mask.Pages = map[int]string{403: filepath.Join(t.TempDir(), "gone.html")}
 	if err := proxy.Check(g.cfg); err == nil {
 		t.Error("a page that is not there is no problem")

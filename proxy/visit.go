@@ -17,6 +17,7 @@ type visit struct {
 	body   *clientBody  // nil: the request has none
 	upload *upload      // what the stages left of it; nil: not sent yet
 
+	pages map[int]page // the gateway's own answers, where somebody has written one
 	found found
 	site  *site // nil: no route takes host and path
 	arm   *pool // the one of the site's pools that serves the request

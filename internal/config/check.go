@@ -23,6 +23,7 @@ func (r *reader) check(c *Config) {
 	r.checkLimits(c)
 	r.checkPolicies(c)
 	r.checkRedirects(c)
+	r.checkFieldValues(c)
 	for i, p := range c.Proxy.Pools {
 		r.checkPool(c, p, slices.ContainsFunc(c.Proxy.Pools[:i], func(q proxy.PoolConfig) bool { return q.Name == p.Name }))
 	}

@@ -93,6 +93,7 @@ func (r *reader) read(src []byte) *Config {
 		setList(o, "remove", &c.Proxy.MaskRemove, parseMaskField)
 		r.mask(o, &c.MaskErrors, &c.Mask, &c.Proxy.MaskAlso)
 	})
+	c.Proxy.Pages = c.Mask.Pages
 	r.routes(o, c)
 	o.section("audit", func(o *object) { r.audit(o, c) })
 	o.section("admin", func(o *object) { r.admin(o, c) })

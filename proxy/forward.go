@@ -170,6 +170,9 @@ func (a *attempt) getConn(string) {
 // gotConn runs when a connection is there and nothing is written yet.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.reused, a.sent = info.Reused, true
+	if !info.Reused {
+		a.pool.origin.leaks.learn(info.Conn.RemoteAddr())
+	}
 }
 
 // interim passes on the hints of a backend (RFC 8297), and no other interim

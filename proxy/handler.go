@@ -159,7 +159,7 @@ func build(cfg Config, log *zap.Logger) ([]*pool, *router, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("pool %s: %w", pc.Name, err)
 		}
-		p.origin.leaks = newLeakSet(backendURLs(pc.Backends), cfg.MaskAlso...)
+		p.origin.leaks = newLookout(backendURLs(pc.Backends), cfg.MaskAlso)
 		byName[pc.Name] = p
 		pools = append(pools, p)
 	}

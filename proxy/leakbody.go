@@ -24,7 +24,7 @@ const (
 // changes the head to what it makes of the body. The body may be replaced; the
 // verdict is that of an answer that must not pass.
 func (h *Handler) screen(v *visit, p *pool, resp *http.Response, header http.Header, bodyless bool) gate.Verdict {
-	set, leaks := v.site.origin(p).leaks, v.site.mask.Leaks
+	set, leaks := v.site.origin(p).leaks.tokens(), v.site.mask.Leaks
 	pass := gate.Passes(gate.StageMask)
 	if leaks.bodies() == LeakOff || set.empty() || !textual(header) {
 		return pass
@@ -121,6 +121,8 @@ type leakFilter struct {
 	set *bodyScanner
 	out []byte
 	err error
+	// room is what out is made of, once it has been read.
+	room []byte
 }
 
 // Read implements io.Reader.
@@ -140,7 +142,11 @@ func (r *leakFilter) fill() {
 	buf := buffers.Get().(*[copyBuffer]byte)
 	defer buffers.Put(buf)
 	n, err := r.src.Read(buf[:])
+	if len(r.out) == 0 {
+		r.out = r.room[:0]
+	}
 	r.out = r.set.feed(r.out, buf[:n], err == io.EOF) //nolint:errorlint // an io.Reader's own
+	r.room = r.out
 	r.err = err
 	if r.set.refused != nil {
 		r.out, r.err = nil, r.set.refused
@@ -160,7 +166,7 @@ type leakWatcher struct {
 	set    leakScanner
 	left   int
 	unpack *unpacking // nil: the body has no coding
-	report func()
+	report func()     // nil: done
 }
 
 func newLeakWatcher(body io.ReadCloser, v *visit, set *leakSet, coding string) *leakWatcher {
@@ -204,13 +210,24 @@ func (w *leakWatcher) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish ends the search. What was found goes to the record.
+// finish ends the search. What was found goes to the record. Calling it again
+// does nothing.
 func (w *leakWatcher) finish() {
+	if w.report == nil {
+		return
+	}
 	if w.unpack != nil {
 		w.unpack.finish()
 	}
 	w.set.feed(nil, nil, true)
 	w.report()
+	w.report = nil
+}
+
+// Close implements io.Closer.
+func (w *leakWatcher) Close() error {
+	w.finish()
+	return w.ReadCloser.Close()
 }
 
 // unpacking decodes a body beside its way to the client, in a goroutine of its

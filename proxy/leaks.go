@@ -131,7 +131,8 @@ func (v *visit) names(token leakToken) bool {
 	lower := token.shown
 	authority := asciiLower(v.public().authority)
 	host, _ := splitAuthority(authority)
-	if lower == authority || lower == strings.Trim(host, "[]") || v.site.names[lower] {
+	bare := strings.NewReplacer("[", "", "]", "").Replace
+	if lower == bare(authority) || lower == bare(host) || v.site.names[lower] {
 		return true
 	}
 	target := asciiLower(v.asked().Target)
@@ -152,17 +153,18 @@ func (h *Handler) show(v *visit, p *pool, where string, to, from http.Header) ga
 		removeField(to, name)
 	}
 	action := v.site.mask.Leaks.headers()
-	if action == LeakOff || through.origin.leaks.empty() {
+	set := through.origin.leaks.tokens()
+	if action == LeakOff || set.empty() {
 		return gate.Passes(gate.StageMask)
 	}
 	if action == LeakBlock && h.mode == gate.Watch {
 		action = LeakObserve
 	}
 	for name, values := range to {
-		if !through.origin.leaks.suspects(name) && !slices.ContainsFunc(values, through.origin.leaks.suspects) {
+		if !set.suspects(name) && !slices.ContainsFunc(values, set.suspects) {
 			continue
 		}
-		switch found, whole := v.search(through.origin.leaks, where, action, name, values); {
+		switch found, whole := v.search(set, where, action, name, values); {
 		case found == "" || action == LeakObserve:
 		case action == LeakBlock:
 			clear(to)

@@ -428,6 +428,20 @@ func TestLeaksInUpgrades(t *testing.T) {
 	}
 }
 
+// A backend that is configured by a name knows its own address.
+func TestLeaksOfAddressesBehindNames(t *testing.T) {
+	t.Parallel()
+	b := leaky(t, "HTTP/1.1 200 OK\r\nX-Where: @ 127.0.0.1\r\nContent-Length: 2\r\n\r\nhi")
+	_, port, err := net.SplitHostPort(b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newRig("localhost:" + port)
+	if a := g.start(t).ask(t, get, ""); a.header.Get("X-Where") != "redacted.invalid redacted.invalid" {
+		t.Errorf("X-Where is %q", a.header.Get("X-Where"))
+	}
+}
+
 // What a route removes is no leak.
 func TestRemovedFieldsAreNoLeaks(t *testing.T) {
 	t.Parallel()

@@ -22,11 +22,11 @@ type origin struct {
 	// percent-encoded. No client has a use for a value that holds one.
 	sockets []string
 	// leaks finds what is left of all that.
-	leaks *leakSet
+	leaks *lookout
 }
 
 func newOrigin(backends []*url.URL) *origin {
-	o := &origin{leaks: newLeakSet(backends)}
+	o := &origin{leaks: newLookout(backends, nil)}
 	add := func(list *[]string, s string) {
 		for _, have := range *list {
 			if have == s {

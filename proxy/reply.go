@@ -140,7 +140,7 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	}
 	trailers := !bodyless && resp.ContentLength < 0 && v.req.HTTP.ProtoAtLeast(1, 1)
 	if trailers && len(resp.Trailer) > 0 {
-		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks)
+		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks.tokens())
 	}
 	v.rw.WriteHeader(resp.StatusCode)
 	if bodyless {

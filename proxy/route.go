@@ -128,7 +128,7 @@ func backendURLs(backends []BackendConfig) []*url.URL {
 
 // originAs knows the backends by a name of the site too, which they may take
 // for their own. It is not looked for elsewhere.
-func originAs(backends []BackendConfig, name string, leaks *leakSet) *origin {
+func originAs(backends []BackendConfig, name string, leaks *lookout) *origin {
 	urls := backendURLs(backends)
 	for _, scheme := range []string{"http", "https"} {
 		urls = append(urls, &url.URL{Scheme: scheme, Host: name})

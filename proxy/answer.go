@@ -119,6 +119,7 @@ func (v *visit) page(status int, end bool) {
 	header["X-Request-Id"] = []string{v.req.ID}
 	header["Cache-Control"] = []string{"no-store"}
 	header["X-Content-Type-Options"] = []string{"nosniff"}
+	v.site.protect(v, header)
 	if v.http1() && (end || v.unread()) {
 		header["Connection"] = []string{"close"}
 	}
@@ -129,7 +130,11 @@ func (v *visit) page(status int, end bool) {
 	var body []byte
 	if acceptsHTML(v.req.Head) {
 		header["Content-Type"] = []string{"text/html; charset=utf-8"}
-		body = htmlPage(status, v.req.ID)
+		if own, ok := v.pages[status]; ok {
+			body = own.render(v.req.ID)
+		} else {
+			body = htmlPage(status, v.req.ID)
+		}
 	} else {
 		header["Content-Type"] = []string{"application/problem+json"}
 		body = problem(status, v.req.ID)
@@ -236,6 +241,8 @@ func advice(status int) string {
 		return "The address is too long. Send a shorter one."
 	case http.StatusUnsupportedMediaType:
 		return "This form of content is not accepted here. Send it without a content encoding."
+	case http.StatusRequestedRangeNotSatisfiable:
+		return "Parts of this cannot be sent. Ask for the whole, without the Range field."
 	case http.StatusExpectationFailed:
 		return "The expectation cannot be met. Send the request without the Expect field."
 	case http.StatusMisdirectedRequest:

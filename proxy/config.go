@@ -38,6 +38,14 @@ type Config struct {
 	// GeoHeaders is geo.headers: what backends are told of where the client is,
 	// out of GeoCountry, GeoContinent and GeoASN. Default: nothing.
 	GeoHeaders []string
+	// SplitKey makes splits unpredictable; gateways that share it put a client
+	// into the same arm.
+	SplitKey []byte
+	// Pages are MaskConfig.Pages for requests that no route takes.
+	Pages map[int]string
+	// MaskAlso are further names with a dot and addresses that the leak detector
+	// looks for (mask.leaks.also).
+	MaskAlso []string
 	// MaskRemove are further response fields to drop (mask.remove).
 	MaskRemove []string
 	// Secret is what sticky cookies are sealed with and hashes begin with; at
@@ -64,6 +72,22 @@ type RouteConfig struct {
 	// Methods, when not empty, restricts the route to the globally allowed
 	// methods and these.
 	Route gate.Route
+	// Split names the pools instead of Route.Pool; empty: there is one.
+	Split    []SplitConfig
+	Override OverrideConfig
+	Rewrite  RewriteConfig
+	Headers  HeaderConfig
+	Mask     MaskConfig
+}
+
+// MaskConfig is what the mask does on a route beside Route.MaskErrors; the
+// global keys are in it already.
+type MaskConfig struct {
+	Leaks   LeakConfig
+	Cookies CookieConfig
+	// Pages are files with the HTML of the gateway's own answers, by status.
+	// They are read when the handler is built.
+	Pages map[int]string
 }
 
 // PoolConfig is one entry of pools.

@@ -7,6 +7,7 @@
 //
 // It never changes what was judged: a target is forwarded byte for byte, and
 // the head that a backend gets is written from the one that the strict reader
-// understood (RFC 9110 section 7.6, RFC 9112). It never tells a client
-// anything about a backend or an error.
+// understood (RFC 9110 section 7.6, RFC 9112); what a route rewrites, it
+// rewrites before that. It never tells a client anything about a backend or an
+// error.
 package proxy

@@ -28,7 +28,7 @@ var (
 // forward sends the request to a backend of the route's pool, to another one
 // where that is safe, and the answer to the client.
 func (h *Handler) forward(v *visit) gate.Verdict {
-	p := v.site.pool
+	p := v.arm
 	v.pool.Name = p.name
 	out, ok := h.outgoing(v)
 	if !ok {
@@ -170,6 +170,9 @@ func (a *attempt) getConn(string) {
 // gotConn runs when a connection is there and nothing is written yet.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.reused, a.sent = info.Reused, true
+	if !info.Reused {
+		a.pool.origin.leaks.learn(info.Conn.RemoteAddr())
+	}
 }
 
 // interim passes on the hints of a backend (RFC 8297), and no other interim
@@ -193,8 +196,9 @@ func (a *attempt) interim(status int, fields textproto.MIMEHeader) (err error) {
 		return nil
 	}
 	header := a.v.rw.Header()
-	a.h.mask.copy(header, http.Header(fields), a.pool.origin, a.v.public())
-	a.v.rw.ResponseWriter.WriteHeader(status) // not the last head: it does not count
+	if a.h.show(a.v, a.pool, inInterim, header, http.Header(fields)).Passed() {
+		a.v.rw.ResponseWriter.WriteHeader(status) // not the last head: it does not count
+	}
 	clear(header)
 	return nil
 }

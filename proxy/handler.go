@@ -80,6 +80,7 @@ type Handler struct {
 	router *router
 	pools  []*pool
 	mask   *mask
+	pages  map[int]page // for requests that no route takes
 	// cookies are the names of all sticky cookies.
 	cookies []string
 }
@@ -112,6 +113,9 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 		h.grace = defaultGrace
 	}
 	var err error
+	if h.pages, err = readPages(cfg.Pages); err != nil {
+		return nil, err
+	}
 	if h.pools, h.router, err = build(cfg, log); err != nil {
 		return nil, err
 	}
@@ -137,6 +141,9 @@ func (h *Handler) Activate() { h.stages.Fleet.use(h.pools, h.tell) }
 // Check builds the routes and pools of a configuration as New does, and
 // starts nothing: no health check runs and no backend is spoken to.
 func Check(cfg Config) error {
+	if _, err := readPages(cfg.Pages); err != nil {
+		return err
+	}
 	_, _, err := build(cfg, zap.NewNop())
 	return err
 }
@@ -152,6 +159,7 @@ func build(cfg Config, log *zap.Logger) ([]*pool, *router, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("pool %s: %w", pc.Name, err)
 		}
+		p.origin.leaks = newLookout(backendURLs(pc.Backends), cfg.MaskAlso)
 		byName[pc.Name] = p
 		pools = append(pools, p)
 	}
@@ -172,28 +180,33 @@ func (h *Handler) Close() error {
 // serve, and ends it in one place, whatever happened on the way.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := newVisit(w, r)
+	v.pages = h.pages
 	verdict := gate.Failure(gate.GatewayUndecided, nil) // if serve does not return, nobody decided
 	defer func() { h.finish(v, verdict, recover()) }()
 	verdict = h.serve(v)
 }
 
 // serve is the path of a request. The first verdict that does not pass ends
-// it; nothing of a request reaches a backend before every stage has passed.
+// it, and so does the first answer; nothing of a request reaches a backend
+// before every stage has passed.
 func (h *Handler) serve(v *visit) gate.Verdict {
 	for _, stage := range [...]func(*visit) gate.Verdict{
-		h.head,    // is it unambiguous HTTP?
-		h.client,  // who is asking?
-		h.ban,     // is it kept out?
-		h.route,   // which site?
-		h.geo,     // from where?
-		h.limit,   // how often?
-		h.admit,   // may this be asked here at all?
-		h.recall,  // which backend does it know already?
-		h.inspect, // what do the rules say?
-		h.hold,    // is its body what it seems to be?
-		h.forward, // the pool, the rules about its answer, the mask, the client
+		h.head,     // is it unambiguous HTTP?
+		h.client,   // who is asking?
+		h.ban,      // is it kept out?
+		h.route,    // which site?
+		h.geo,      // from where?
+		h.limit,    // how often?
+		h.admit,    // may this be asked here at all?
+		h.redirect, // is this where to ask for it?
+		h.split,    // which pool?
+		h.recall,   // which backend does it know already?
+		h.rewrite,  // what is it called there?
+		h.inspect,  // what do the rules say?
+		h.hold,     // is its body what it seems to be?
+		h.forward,  // the pool, the rules about its answer, the mask, the client
 	} {
-		if verdict := v.note(stage(v)); !verdict.Passed() {
+		if verdict := v.note(stage(v)); !verdict.Passed() || v.rw.status != 0 {
 			return verdict
 		}
 	}
@@ -251,6 +264,9 @@ func (h *Handler) route(v *visit) gate.Verdict {
 	v.site, v.found = h.router.find(v.req.Host, v.req.Path, head.Method)
 	if v.found == taken {
 		v.req.Route = v.site.route
+	}
+	if v.site != nil {
+		v.pages = v.site.pages
 	}
 	return gate.Passes(gate.StageRoute)
 }

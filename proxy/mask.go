@@ -14,6 +14,8 @@ const (
 	pass    answerFate = iota
 	drop               // reveals what is behind us, or belongs to the connection
 	address            // holds URLs, which may point at a backend
+	source             // lists origins, also as hosts without a scheme
+	local              // a path as the backend knows it
 	cookie
 )
 
@@ -112,7 +114,21 @@ var answerFates = map[string]answerFate{
 	"Content-Location": address, // RFC 9110 section 8.7
 	"Link":             address, // RFC 8288
 	"Refresh":          address,
+	"Www-Authenticate": address, // the realm of token schemes is a URL
+	"Sourcemap":        address, // ECMA-426
+	"X-Sourcemap":      address,
+	"X-Pingback":       address,
+	"X-Frame-Options":  address, // ALLOW-FROM
 	"Set-Cookie":       cookie,
+	// Who may embed, read or be told: with a backend's origin in them browsers
+	// would refuse what the application means to allow.
+	"Access-Control-Allow-Origin":         address, // Fetch section 3.3.3
+	"Timing-Allow-Origin":                 address,
+	"Content-Security-Policy":             source, // CSP level 3
+	"Content-Security-Policy-Report-Only": source,
+	"Report-To":                           source,
+	"Reporting-Endpoints":                 source,
+	"Service-Worker-Allowed":              local,
 }
 
 // droppedPrefixes begin the names of families of fields, of the same groups.
@@ -156,9 +172,17 @@ func (m *mask) fate(name string) answerFate {
 // the place of a backend's.
 type public struct{ scheme, authority string }
 
+// A lens is how one client sees what the backends of its route say.
+type lens struct {
+	origin  *origin  // what is replaced
+	as      public   // by what
+	paths   *pathMap // nil: the backend knows paths as the client does
+	cookies CookieConfig
+}
+
 // copy adds the fields of from that may be seen to to. Values that could not
 // have been received over a clean connection are left out.
-func (m *mask) copy(to, from http.Header, o *origin, as public) {
+func (m *mask) copy(to, from http.Header, through lens) {
 	var named []string
 	for _, value := range from["Connection"] {
 		for token := range strings.SplitSeq(value, ",") {
@@ -174,19 +198,28 @@ func (m *mask) copy(to, from http.Header, o *origin, as public) {
 			if !validValue(value) {
 				continue
 			}
-			ok := true
-			switch fate {
-			case address:
-				value, ok = o.rewrite(value, as)
-			case cookie:
-				value, ok = o.cookie(value)
-			case pass, drop:
-			}
-			if ok {
+			if value, ok := through.see(fate, name, value); ok {
 				to[name] = append(to[name], value)
 			}
 		}
 	}
+}
+
+// see returns a value as the client may see it, and false when it may not.
+func (l lens) see(fate answerFate, name, value string) (string, bool) {
+	switch fate {
+	case address:
+		value, ok := l.origin.rewrite(value, l.as)
+		return l.paths.field(name, value, l.as), ok
+	case source:
+		return l.origin.rewriteSources(value, l.as)
+	case local:
+		return l.paths.back(value), true
+	case cookie:
+		return l.cookie(value)
+	case pass, drop:
+	}
+	return value, true
 }
 
 // validName: a token (RFC 9110 section 5.6.2). net/http lets names with spaces

@@ -84,7 +84,7 @@ func TestCookies(t *testing.T) {
 		{"HAProxy", "SERVERID=web-3; path=/", ""},
 		{"Apache", "ROUTEID=.node1; path=/", ""},
 	} {
-		if got, ok := o.cookie(tc.value); got != tc.want || ok != (tc.want != "") {
+		if got, ok := (lens{origin: o}).cookie(tc.value); got != tc.want || ok != (tc.want != "") {
 			t.Errorf("%s: cookie(%q) = %q, %v, want %q", tc.rule, tc.value, got, ok, tc.want)
 		}
 	}
@@ -94,7 +94,7 @@ func TestMaskCopiesOnlyWhatCanBeSent(t *testing.T) {
 	to := http.Header{}
 	newMask(nil).copy(to, http.Header{
 		"X-Good": {"a", "b\tc", "ü"}, "X-Control": {"a\x00b", "a\rb", "ok"}, "X Space": {"1"}, "": {"1"}, "X-Empty": {""},
-	}, testOrigin(t, "http://10.0.0.11:8080"), public{})
+	}, lens{origin: testOrigin(t, "http://10.0.0.11:8080")})
 	want := http.Header{"X-Good": {"a", "b\tc", "ü"}, "X-Control": {"ok"}, "X-Empty": {""}}
 	if !reflect.DeepEqual(to, want) {
 		t.Errorf("copied %v, want %v", to, want)
@@ -144,7 +144,7 @@ func FuzzMask(f *testing.F) {
 			from[name] = []string{value}
 		}
 		to := http.Header{}
-		m.copy(to, from, o, public{"https", authority})
+		m.copy(to, from, lens{origin: o, as: public{"https", authority}})
 		if to["Server"] != nil || to["Via"] != nil {
 			t.Errorf("%v passes", to)
 		}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -14,15 +15,18 @@ type origin struct {
 	// bare are the hosts of backends on a default port. They may be ordinary
 	// words, so they count only where a URL has its host.
 	bare []string
-	// hosts are all hosts, for the Domain of cookies.
-	hosts []string
+	// hosts are all hosts, for the Domain of cookies; dotted are those of them
+	// that no ordinary word can be, with brackets.
+	hosts, dotted []string
 	// sockets are Unix sockets, as unix:/run/app.sock, with the colon plain or
 	// percent-encoded. No client has a use for a value that holds one.
 	sockets []string
+	// leaks finds what is left of all that.
+	leaks *lookout
 }
 
 func newOrigin(backends []*url.URL) *origin {
-	o := &origin{}
+	o := &origin{leaks: newLookout(backends, nil)}
 	add := func(list *[]string, s string) {
 		for _, have := range *list {
 			if have == s {
@@ -51,6 +55,9 @@ func newOrigin(backends []*url.URL) *origin {
 			add(&o.bare, host)
 		}
 		add(&o.hosts, strings.Trim(host, "[]"))
+		if strings.ContainsAny(host, ".:") {
+			add(&o.dotted, host)
+		}
 	}
 	return o
 }
@@ -64,16 +71,26 @@ const maxRewrites = 32
 // (HTTP/1.0 without Host) the URL becomes relative. It reports false when the
 // field cannot be shown. An address that the client itself named is no secret.
 func (o *origin) rewrite(value string, as public) (string, bool) {
+	return o.replace(value, as, false)
+}
+
+// rewriteSources does the same for lists of sources, where a host with a dot
+// counts without a scheme in front of it too (CSP level 3 section 2.3.1).
+func (o *origin) rewriteSources(value string, as public) (string, bool) {
+	return o.replace(value, as, true)
+}
+
+func (o *origin) replace(value string, as public, sources bool) (string, bool) {
 	for _, s := range o.sockets {
 		if containsFold(value, s) {
 			return "", false
 		}
 	}
 	for range maxRewrites {
-		if start, _ := o.find(value, 0, as.authority); start < 0 {
+		if start, _ := o.find(value, 0, as.authority, sources); start < 0 {
 			return value, true
 		}
-		if value = o.replaceAll(value, as); value == "" {
+		if value = o.replaceAll(value, as, sources); value == "" {
 			value = "/"
 		}
 	}
@@ -81,11 +98,11 @@ func (o *origin) rewrite(value string, as public) (string, bool) {
 }
 
 // replaceAll replaces each address in one pass from left to right.
-func (o *origin) replaceAll(value string, as public) string {
+func (o *origin) replaceAll(value string, as public, sources bool) string {
 	var b strings.Builder
 	done := 0
 	for {
-		start, end := o.find(value, done, as.authority)
+		start, end := o.find(value, done, as.authority, sources)
 		if start < 0 {
 			b.WriteString(value[done:])
 			return b.String()
@@ -141,7 +158,7 @@ func publicScheme(was, is string) string {
 
 // find returns where the first address of a backend stands at or after from,
 // or -1. It looks past the one that is called except.
-func (o *origin) find(value string, from int, except string) (start, end int) {
+func (o *origin) find(value string, from int, except string, sources bool) (start, end int) {
 	lower, except := asciiLower(value), asciiLower(except)
 	start = -1
 	look := func(names []string, stands func(i, j int) bool) {
@@ -164,6 +181,13 @@ func (o *origin) find(value string, from int, except string) (start, end int) {
 	}
 	look(o.full, func(i, j int) bool { return border(lower, i) && (j == len(lower) || !isDigit(lower[j])) })
 	look(o.bare, func(i, j int) bool { return atHost(lower, i) && hostEnds(lower, j) })
+	if sources {
+		host, _ := splitAuthority(except)
+		if host != "" && slices.Contains(o.dotted, host) {
+			return start, end // the client's own name for the site
+		}
+		look(o.dotted, func(i, j int) bool { return border(lower, i) && hostEnds(lower, j) })
+	}
 	return start, end
 }
 
@@ -198,50 +222,6 @@ func hostEnds(s string, j int) bool {
 		return rest == "" || !isDigit(rest[0])
 	}
 	return !isHostByte(s[j])
-}
-
-// cookie judges a Set-Cookie value: a Domain that names a backend is taken
-// out, so that the cookie belongs to the host that the client asked, and a
-// cookie in which a load balancer writes down a backend is not shown at all.
-func (o *origin) cookie(value string) (string, bool) {
-	pair, attributes, more := strings.Cut(value, ";")
-	name, _, _ := strings.Cut(pair, "=")
-	if balancerCookie(strings.Trim(name, " \t")) {
-		return "", false
-	}
-	if !more || !containsFold(attributes, "domain") {
-		return value, true
-	}
-	out := pair
-	for attribute := range strings.SplitSeq(attributes, ";") {
-		key, domain, _ := strings.Cut(attribute, "=")
-		if strings.EqualFold(strings.Trim(key, " \t"), "domain") && o.isHost(strings.Trim(domain, " \t\"")) {
-			continue
-		}
-		out += ";" + attribute
-	}
-	return out, true
-}
-
-// isHost reports whether a cookie's Domain is the host of a backend.
-func (o *origin) isHost(domain string) bool {
-	domain = strings.TrimSuffix(strings.TrimPrefix(strings.ToLower(domain), "."), ".")
-	domain, _ = splitAuthority(domain)
-	domain = strings.Trim(domain, "[]")
-	for _, h := range o.hosts {
-		if h == domain {
-			return true
-		}
-	}
-	return false
-}
-
-// balancerCookie reports whether the cookie is one in which a load balancer
-// keeps the address or the name of a server: F5 BIG-IP and Citrix encode
-// address and port, HAProxy and Apache write the name.
-func balancerCookie(name string) bool {
-	return hasPrefixFold(name, "BIGipServer") || strings.HasPrefix(name, "NSC_") ||
-		strings.EqualFold(name, "SERVERID") || strings.EqualFold(name, "ROUTEID") || strings.EqualFold(name, "BALANCEID")
 }
 
 // asciiLower keeps every byte where it is, unlike strings.ToLower, which may

@@ -80,6 +80,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	h.locate(v.req.Place, out.Header)
+	v.site.shape(v, out)
 	if v.upload != nil {
 		if out.ContentLength = v.upload.length; out.ContentLength < 0 {
 			out.TransferEncoding = []string{"chunked"}
@@ -336,7 +337,7 @@ func (v *visit) authority() string {
 	if host := v.told("X-Forwarded-Host"); validAuthority(host) {
 		return host
 	}
-	return v.req.Head.Host
+	return v.asked().Host
 }
 
 // port is the port that the client connects to, as it sees it.

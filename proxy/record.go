@@ -14,10 +14,10 @@ import (
 
 // record sums up a request. Its action, stage and reason are those of the
 // verdict that ended it; else of the first one that would have ended it, had
-// its stage not only observed; else it is a plain pass, which names the pool
-// stage and no reason.
+// its stage not only observed; else it is a plain pass, which names no reason
+// and the stage that answered: the pool, or the route for a redirect.
 func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
-	req, head := v.req, v.req.Head
+	req, head := v.req, v.asked()
 	rec := gate.Record{
 		V: gate.RecordVersion, Time: req.Arrived, ID: req.ID,
 		Mode: h.mode, Status: v.rw.status,
@@ -38,6 +38,12 @@ func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
 	}
 	if rec.Request.Target == "" {
 		rec.Request.Target = head.Target
+	}
+	if v.original != nil {
+		rec.Request.Rewritten = req.Head.Target
+	}
+	if len(v.leaks.found) > 0 {
+		rec.Mask = &gate.RecordMask{Leaks: v.leaks.found, More: v.leaks.more}
 	}
 	if v.in != nil {
 		rec.Client.Peer = req.Origin.SocketText()
@@ -65,7 +71,7 @@ func decide(rec *gate.Record, verdict gate.Verdict, trail []gate.Verdict) {
 	if verdict.Passed() {
 		i := slices.IndexFunc(trail, func(t gate.Verdict) bool { return t.Action == gate.Observe })
 		if i < 0 {
-			rec.Action, rec.Stage = gate.Pass.String(), gate.StagePool
+			rec.Action, rec.Stage = gate.Pass.String(), verdict.Stage
 			return
 		}
 		named = trail[i]

@@ -38,7 +38,12 @@ var (
 
 // answer takes a backend's answer to the client: past the rules, under the
 // mask. Until the rules have passed it, the client gets no byte of it.
-func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict {
+func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) (verdict gate.Verdict) {
+	defer func() {
+		if verdict.Passed() {
+			v.leaked()
+		}
+	}()
 	v.pool.Status = resp.StatusCode
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return h.upgrade(v, a, resp)
@@ -64,7 +69,7 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict
 	v.resume()
 	if resp.StatusCode >= 500 && v.site.route.MaskErrors != "pass" {
 		header := v.fresh()
-		if after := resp.Header.Get("Retry-After"); after != "" && validValue(after) {
+		if after := resp.Header.Get("Retry-After"); validRetry(after) {
 			header["Retry-After"] = []string{after}
 		}
 		v.stick(a, header)
@@ -72,6 +77,16 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) gate.Verdict
 		return gate.Passes(gate.StagePool)
 	}
 	return h.relay(v, a, resp, body)
+}
+
+// validRetry reports whether a Retry-After is one (RFC 9110 section 10.2.3),
+// and no place to put other things.
+func validRetry(s string) bool {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return strconv.FormatUint(n, 10) == s
+	}
+	_, err := http.ParseTime(s)
+	return err == nil
 }
 
 // judge asks the rules about the answer.
@@ -99,8 +114,17 @@ func (v *visit) public() public {
 // nothing else can be said: what breaks is cut off.
 func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *download) gate.Verdict {
 	header := v.rw.Header()
-	as := v.public()
-	h.mask.copy(header, resp.Header, a.pool.origin, as)
+	bodyless := v.req.Head.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+	if verdict := h.show(v, a.pool, inHeader, header, resp.Header); !v.goesOn(verdict) {
+		return verdict
+	}
+	if resp.ContentLength >= 0 {
+		header["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
+	}
+	if verdict := h.screen(v, a.pool, resp, header, bodyless); !v.goesOn(verdict) {
+		return verdict
+	}
+	v.site.dress(v, header)
 	if v.req.Budget != nil { // the backend's own would speak of another budget
 		delete(header, "Ratelimit")
 		delete(header, "Ratelimit-Policy")
@@ -111,16 +135,12 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	if _, ok := header["Content-Type"]; !ok {
 		header["Content-Type"] = nil // keeps net/http from guessing one
 	}
-	if resp.ContentLength >= 0 {
-		header["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
-	}
 	if v.http1() && v.unread() {
 		header["Connection"] = []string{"close"}
 	}
-	bodyless := v.req.Head.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
 	trailers := !bodyless && resp.ContentLength < 0 && v.req.HTTP.ProtoAtLeast(1, 1)
 	if trailers && len(resp.Trailer) > 0 {
-		h.announce(header, resp.Trailer)
+		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks.tokens())
 	}
 	v.rw.WriteHeader(resp.StatusCode)
 	if bodyless {
@@ -128,6 +148,9 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 		return gate.Passes(gate.StagePool)
 	}
 	readErr, writeErr := v.copy(resp.Body, resp.ContentLength)
+	if w, ok := resp.Body.(*leakWatcher); ok {
+		w.finish()
+	}
 	if writeErr != nil {
 		if ve, ok := errors.AsType[*gate.VerdictError](writeErr); ok {
 			return ve.Verdict
@@ -141,17 +164,18 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 		return a.cutOff(gate.PoolBroken, readErr)
 	}
 	if trailers {
-		h.trail(header, resp.Trailer, a.pool.origin, as)
+		h.trail(v, a.pool, header, resp.Trailer)
 	}
 	v.answered = true
 	return gate.Passes(gate.StagePool)
 }
 
-// announce names the trailers that will be passed on, if they come.
-func (h *Handler) announce(header, trailer http.Header) {
+// announce names the trailers that will be passed on, if they come. One whose
+// name may tell something comes unannounced, and is judged then.
+func (h *Handler) announce(header, trailer http.Header, leaks *leakSet) {
 	names := make([]string, 0, len(trailer))
 	for name := range trailer {
-		if h.mask.fate(name) != drop && validName(name) {
+		if h.mask.fate(name) != drop && validName(name) && !leaks.suspects(name) {
 			names = append(names, name)
 		}
 	}
@@ -162,9 +186,9 @@ func (h *Handler) announce(header, trailer http.Header) {
 }
 
 // trail passes the trailers on, announced or not, under the mask.
-func (h *Handler) trail(header, trailer http.Header, o *origin, as public) {
+func (h *Handler) trail(v *visit, p *pool, header, trailer http.Header) {
 	seen := make(http.Header, len(trailer))
-	h.mask.copy(seen, trailer, o, as)
+	v.goesOn(h.show(v, p, inTrailer, seen, trailer)) // what must not pass is not in seen
 	announced := header["Trailer"]
 	for name, values := range seen {
 		if len(announced) > 0 && hasToken(announced[0], name) {

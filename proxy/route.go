@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -27,9 +28,21 @@ type router struct {
 // A site is a route and what it takes.
 type site struct {
 	route   *gate.Route
-	pool    *pool
+	pool    *pool  // nil: split decides
+	split   *split // nil: there is one pool
 	maxBody int64
 	allow   string // the value of Allow
+
+	mask     MaskConfig
+	pages    map[int]page
+	headers  HeaderConfig
+	paths    *pathMap
+	host     string          // RewriteConfig.Host
+	redirect *RedirectConfig // nil: none
+	names    map[string]bool // hosts that routes name, which are no secret
+	// origins are the pools' own, with the name that the backends know the
+	// site by.
+	origins map[*pool]*origin
 
 	hosts    []string // exact, lower case
 	suffixes []string // ".example.org" for *.example.org
@@ -41,25 +54,21 @@ type site struct {
 
 func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
 	r := &router{methods: cfg.Methods}
+	names := map[string]bool{}
 	for i := range cfg.Routes {
 		rc := &cfg.Routes[i]
-		s := &site{
-			route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody,
-			anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
-			allow: allowValue(cfg.Methods, rc.Route.Methods),
+		s, err := newSite(cfg, rc, pools)
+		if err != nil {
+			return nil, err
 		}
-		if s.pool == nil {
-			return nil, fmt.Errorf("route %s: there is no pool %q", rc.Route.Name, rc.Route.Pool)
-		}
-		if s.maxBody <= 0 {
-			s.maxBody = cfg.MaxBody
-		}
+		s.names = names
 		for _, host := range rc.Hosts {
 			host = strings.TrimSuffix(strings.ToLower(host), ".")
 			if suffix, ok := strings.CutPrefix(host, "*"); ok {
 				s.suffixes = append(s.suffixes, suffix)
 			} else {
 				s.hosts = append(s.hosts, host)
+				names[host] = true
 			}
 		}
 		for _, path := range rc.Paths {
@@ -74,6 +83,72 @@ func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
 		r.sites = append(r.sites, s)
 	}
 	return r, nil
+}
+
+// newSite is a route without what it takes.
+func newSite(cfg Config, rc *RouteConfig, pools map[string]*pool) (*site, error) {
+	s := &site{
+		route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody,
+		anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
+		allow: allowValue(cfg.Methods, rc.Route.Methods),
+		mask:  rc.Mask, headers: rc.Headers, paths: newPathMap(rc.Rewrite.StripPrefix, rc.Rewrite.AddPrefix), host: rc.Rewrite.Host,
+		origins: map[*pool]*origin{},
+	}
+	if rc.Rewrite.Redirect != (RedirectConfig{}) {
+		s.redirect = &rc.Rewrite.Redirect
+	}
+	if s.maxBody <= 0 {
+		s.maxBody = cfg.MaxBody
+	}
+	var err error
+	if s.split, err = newSplit(rc, pools, cfg.SplitKey); err != nil {
+		return nil, err
+	}
+	if s.pool == nil && s.split == nil {
+		return nil, fmt.Errorf("route %s: there is no pool %q", rc.Route.Name, rc.Route.Pool)
+	}
+	if s.pages, err = readPages(rc.Mask.Pages); err != nil {
+		return nil, fmt.Errorf("route %s: %w", rc.Route.Name, err)
+	}
+	if s.host != "" && s.host != HostBackend {
+		for _, pc := range cfg.Pools {
+			s.origins[pools[pc.Name]] = originAs(pc.Backends, s.host, pools[pc.Name].origin.leaks)
+		}
+	}
+	return s, nil
+}
+
+func backendURLs(backends []BackendConfig) []*url.URL {
+	urls := make([]*url.URL, len(backends))
+	for i, b := range backends {
+		urls[i] = b.URL
+	}
+	return urls
+}
+
+// originAs knows the backends by a name of the site too, which they may take
+// for their own. It is not looked for elsewhere.
+func originAs(backends []BackendConfig, name string, leaks *lookout) *origin {
+	urls := backendURLs(backends)
+	for _, scheme := range []string{"http", "https"} {
+		urls = append(urls, &url.URL{Scheme: scheme, Host: name})
+	}
+	o := newOrigin(urls)
+	o.leaks = leaks
+	return o
+}
+
+// origin is how the backends of a pool may name themselves.
+func (s *site) origin(p *pool) *origin {
+	if o := s.origins[p]; o != nil {
+		return o
+	}
+	return p.origin
+}
+
+// names reports whether a route names the host; a catch-all does not.
+func (r *router) names(host string) bool {
+	return slices.ContainsFunc(r.sites, func(s *site) bool { return !s.anyHost && s.takesHost(host) })
 }
 
 // allowValue lists methods for the Allow field, each once.

@@ -116,7 +116,7 @@ func (h *Handler) recall(v *visit) gate.Verdict {
 	if len(h.cookies) == 0 {
 		return gate.Passes(gate.StagePool)
 	}
-	p := v.site.pool
+	p := v.arm
 	now := time.Now()
 	v.req.Head.Fields = withoutCookies(v.req.Head.Fields, func(name, value string) bool {
 		if p.sticky != nil && name == p.sticky.name && v.ask.own == nil {

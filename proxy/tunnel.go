@@ -42,7 +42,10 @@ func (h *Handler) upgrade(v *visit, a *attempt, resp *http.Response) gate.Verdic
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	fields := http.Header{}
-	h.mask.copy(fields, resp.Header, a.pool.origin, v.public())
+	if verdict := h.show(v, a.pool, inHeader, fields, resp.Header); !v.goesOn(verdict) {
+		_ = backend.Close()
+		return verdict
+	}
 	v.stick(a, fields)
 	fields["Connection"] = []string{"Upgrade"}
 	fields["Upgrade"] = []string{"websocket"}

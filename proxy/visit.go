@@ -17,8 +17,13 @@ type visit struct {
 	body   *clientBody  // nil: the request has none
 	upload *upload      // what the stages left of it; nil: not sent yet
 
+	pages map[int]page // the gateway's own answers, where somebody has written one
 	found found
 	site  *site // nil: no route takes host and path
+	arm   *pool // the one of the site's pools that serves the request
+	// original is the head as the client sent it, where the route rewrites it;
+	// nil: that is req.Head.
+	original *gate.Head
 
 	tx        Inspection // nil: the rules were not asked, or are done
 	inspected *gate.Inspection
@@ -27,6 +32,7 @@ type visit struct {
 	renew bool // the sticky cookie is past the middle of its time
 
 	pool     gate.RecordPool
+	leaks    leakLog
 	tunnel   *tunnel
 	settled  bool // the settlers know how it ended
 	resumed  bool // the connection goes on after an upgrade that was not made
@@ -133,6 +139,19 @@ func (v *visit) linger() {
 	if v.rw.control.Flush() == nil {
 		v.body.drain()
 	}
+}
+
+// asked is the head as the client sent it: what it knows the site by.
+func (v *visit) asked() *gate.Head {
+	if v.original != nil {
+		return v.original
+	}
+	return v.req.Head
+}
+
+// lens is how the client sees what a pool of its site answers.
+func (v *visit) lens(p *pool) lens {
+	return lens{origin: v.site.origin(p), as: v.public(), paths: v.site.paths, cookies: v.site.mask.Cookies}
 }
 
 // secure reports whether the client's connection to us is encrypted.

@@ -83,7 +83,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serveCommand(), checkCommand(), configCommand(), initCommand(), rulesCommand(), auditCommand(), selftestCommand(),
-		bansCommand(), poolsCommand(), geoCommand(), demoCommand(), versionCommand())
+		bansCommand(), poolsCommand(), geoCommand(), maskCommand(), demoCommand(), versionCommand())
 	return root
 }
 

@@ -25,6 +25,7 @@ func Show(w io.Writer, r *gate.Record, colour bool) error {
 	} else if r.Event != "dropped" {
 		p.request(r)
 		p.rules(r)
+		p.leaks(r)
 		p.answer(r)
 		p.next(r)
 	}
@@ -60,8 +61,11 @@ func (p *page) head(r *gate.Record) {
 		gate.Refuse.String():  "refused",
 		gate.Fail.String():    "failed",
 	}[r.Action]
-	if what == "" {
+	switch {
+	case what == "":
 		what = Printable(r.Action)
+	case r.Action == gate.Observe.String() && r.Stage == gate.StageMask:
+		what = "passed" // edited, or as the route says it may
 	}
 	switch {
 	case r.Event == "dropped":
@@ -137,6 +141,9 @@ func (p *page) request(r *gate.Record) {
 	marks := wanted(r)
 	p.row("request", Printable(r.Request.Method+" "+r.Request.Host+" "+r.Request.Protocol)+fmt.Sprintf(", %d bytes of body", r.Request.Bytes))
 	p.row("target", mark(r.Request.Target, marks, p.colour))
+	if r.Request.Rewritten != "" {
+		p.row("judged as", mark(r.Request.Rewritten, marks, p.colour))
+	}
 	heading := "headers"
 	for _, f := range r.Request.Headers {
 		p.row(heading, paint(p.colour, dim, Printable(f.Name)+":")+" "+mark(f.Value, marks, p.colour))
@@ -156,6 +163,16 @@ func (p *page) request(r *gate.Record) {
 	p.row("mode", Printable(string(r.Mode)))
 	for _, o := range r.Observed {
 		p.row("observed", strings.TrimSuffix(Printable(string(o.Reason)+", "+o.Detail), ", "))
+	}
+}
+
+// leaks tells what the leak detector found.
+func (p *page) leaks(r *gate.Record) {
+	if r.Mask == nil {
+		return
+	}
+	for _, l := range r.Mask.Leaks {
+		p.row("leak", Printable(fmt.Sprintf("%s in the %s, %d times: %s", l.Token, strings.TrimSuffix(l.Where+" "+l.Name, " "), l.Count, l.Action)))
 	}
 }
 

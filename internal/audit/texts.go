@@ -24,6 +24,7 @@ func (r *redactor) begin(in *gate.Record) {
 		r.addHeader(&r.headers[i])
 	}
 	r.add(&rec.Request.Target, target, maxTarget)
+	r.add(&rec.Request.Rewritten, target, maxTarget)
 	r.add(&rec.Request.Host, label, maxShort)
 	if !slices.Contains(methods, rec.Request.Method) {
 		r.add(&rec.Request.Method, label, maxShort)

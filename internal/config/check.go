@@ -22,6 +22,8 @@ func (r *reader) check(c *Config) {
 	r.checkGeo(c)
 	r.checkLimits(c)
 	r.checkPolicies(c)
+	r.checkRedirects(c)
+	r.checkFieldValues(c)
 	for i, p := range c.Proxy.Pools {
 		r.checkPool(c, p, slices.ContainsFunc(c.Proxy.Pools[:i], func(q proxy.PoolConfig) bool { return q.Name == p.Name }))
 	}
@@ -147,7 +149,7 @@ func (r *reader) checkPool(c *Config, p proxy.PoolConfig, repeated bool) {
 		r.fail(at, fmt.Sprintf("a check may take %s, but one starts every %s", writeDuration(p.Health.Timeout), writeDuration(p.Health.Interval)),
 			"write a timeout that is not longer than the interval")
 	}
-	if !r.within("routes") && !slices.ContainsFunc(c.Proxy.Routes, func(rc proxy.RouteConfig) bool { return rc.Route.Pool == p.Name }) {
+	if !r.within("routes") && !slices.ContainsFunc(c.Proxy.Routes, func(rc proxy.RouteConfig) bool { return usesPool(rc, p.Name) }) {
 		r.warn(path, "no route uses this pool", "")
 	}
 }

@@ -46,6 +46,8 @@ type Config struct {
 	// MaskErrors is mask.errors, "uniform" (default) or "pass"; every route
 	// carries its own value.
 	MaskErrors string
+	// Mask is the rest of mask; likewise.
+	Mask proxy.MaskConfig
 	// Audit lacks its Key: whoever starts the log derives it (DeriveKey) from
 	// the Secret.
 	Audit audit.Config

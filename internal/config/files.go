@@ -60,6 +60,10 @@ func (r *reader) files(c *Config) {
 			}
 		}
 	}
+	r.pageFiles("mask", c.Mask)
+	for i, rc := range c.Proxy.Routes {
+		r.pageFiles(fmt.Sprintf("routes[%d].mask", i), rc.Mask)
+	}
 	if c.Audit.Path != "-" {
 		r.appendable("audit.path", c.Audit.Path)
 	}

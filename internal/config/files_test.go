@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"bytes"
 	"net"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ func fixtures(t *testing.T) string {
 	t.Setenv("SALLYPORT_TEST_FIELDS", "50")
 	t.Setenv("SALLYPORT_TEST_HOST", "10.0.0.11")
 	dir := t.TempDir()
-	for _, sub := range []string{"rules", "crs", "adir", "shared", "opened", "logs", "run"} {
+	for _, sub := range []string{"rules", "crs", "pages", "adir", "shared", "opened", "logs", "run"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -47,6 +48,10 @@ func fixtures(t *testing.T) string {
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},
 		"rules/shop.yaml":   {0o644, []byte("exclusions:\n  - {rule: 942100, target: \"ARGS:q\", route: shop, path: /a, methods: [GET], reason: a test, owner: me, expires: 2999-12-31}\n")},
+		"pages/403.html":    {0o644, []byte("<!doctype html><title>No</title><p>{request.id}\n")},
+		"pages/404.html":    {0o644, []byte("<!doctype html><title>Not here</title>\n")},
+		"pages/who.html":    {0o644, []byte("<p>Good bye, {client.ip}\n")},
+		"pages/large.html":  {0o644, bytes.Repeat([]byte("large\n"), 64<<10)},
 		"share.secret":      {0o600, secret},
 		"redis.password":    {0o600, []byte("made up\n")},
 		"open.secret":       {0o644, secret},

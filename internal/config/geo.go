@@ -189,6 +189,24 @@ func (r *reader) checkGeoHeaders(c *Config) {
 	}
 }
 
+// checkFieldValues refuses fields of routes that could never be sent.
+func (r *reader) checkFieldValues(c *Config) {
+	if c.Geo.Country != "" && c.Geo.Mode != gate.Off || r.within("geo") {
+		return
+	}
+	for i, rc := range c.Proxy.Routes {
+		for part, e := range map[string]proxy.FieldEdits{"request": rc.Headers.Request, "response": rc.Headers.Response} {
+			for key, fields := range map[string][]proxy.FieldValue{"set": e.Set, "add": e.Add} {
+				for _, f := range fields {
+					if strings.Contains(f.Value, "{geo.country}") {
+						r.fail(fmt.Sprintf("routes[%d].headers.%s.%s.%s", i, part, key, f.Name), "no database knows {geo.country}", "name one in geo.country, and leave geo.mode on")
+					}
+				}
+			}
+		}
+	}
+}
+
 // listFiles reports lists that cannot be opened; what is in them is left to
 // the stage.
 func (r *reader) listFiles(c *Config) {

@@ -56,7 +56,9 @@ func (c *Config) Print(w io.Writer) error {
 	for _, rc := range c.Proxy.Routes {
 		p.route(rc, c.Geo.Routes)
 	}
-	p.line(0, "mask: {remove: %s, errors: %s}", texts(c.Proxy.MaskRemove, same), c.MaskErrors)
+	p.line(0, "mask:")
+	p.line(1, "remove: %s", texts(c.Proxy.MaskRemove, same))
+	p.mask(1, c.MaskErrors, c.Mask, ", also: "+texts(c.Proxy.MaskAlso, same))
 	p.rest(c)
 	_, err := w.Write(p.Bytes())
 	return err
@@ -230,7 +232,7 @@ func (p *printer) route(rc proxy.RouteConfig, places map[string]geo.Rules) {
 	p.line(2, "hosts: %s", texts(rc.Hosts, same))
 	p.line(2, "paths: %s", texts(rc.Paths, same))
 	p.line(2, "methods: %s", texts(rt.Methods, same))
-	p.line(2, "pool: %s", text(rt.Pool))
+	p.arms(rc)
 	p.line(2, "policy: %s", text(rt.Policy))
 	p.line(2, "limits: %s", texts(rt.Limits, same))
 	if g, ok := places[rt.Name]; ok {
@@ -240,7 +242,9 @@ func (p *printer) route(rc proxy.RouteConfig, places map[string]geo.Rules) {
 	p.line(2, "waive: %s", reasons(rt.Waive))
 	p.line(2, "refuse: %s", reasons(rt.Refuse))
 	p.line(2, "max_body: %s", writeSize(rt.MaxBody))
-	p.line(2, "mask: {errors: %s}", rt.MaskErrors)
+	p.shape(rc)
+	p.line(2, "mask:")
+	p.mask(3, rt.MaskErrors, rc.Mask, "")
 }
 
 func (p *printer) rest(c *Config) {

@@ -52,9 +52,9 @@ func (r *reader) defaults() *Config {
 			Methods: []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"},
 			MaxBody: 100 * mib, BodyRate: 500, BodyGrace: 10 * time.Second,
 		},
-		MaskErrors: "uniform",
-		Audit:      audit.Config{Path: "-", Queue: 8192},
-		Log:        LogConfig{Level: "info"},
+		MaskErrors: "uniform", Mask: newMask(),
+		Audit: audit.Config{Path: "-", Queue: 8192},
+		Log:   LogConfig{Level: "info"},
 	}
 }
 
@@ -91,8 +91,9 @@ func (r *reader) read(src []byte) *Config {
 	o.named("pools", func(o *object, name string) { c.Proxy.Pools = append(c.Proxy.Pools, r.pool(o, name)) })
 	o.section("mask", func(o *object) {
 		setList(o, "remove", &c.Proxy.MaskRemove, parseMaskField)
-		set(o, "errors", &c.MaskErrors, choice("uniform", "pass"))
+		r.mask(o, &c.MaskErrors, &c.Mask, &c.Proxy.MaskAlso)
 	})
+	c.Proxy.Pages = c.Mask.Pages
 	r.routes(o, c)
 	o.section("audit", func(o *object) { r.audit(o, c) })
 	o.section("admin", func(o *object) { r.admin(o, c) })

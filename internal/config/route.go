@@ -32,13 +32,14 @@ func (r *reader) routes(o *object, c *Config) {
 }
 
 func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
-	rc := proxy.RouteConfig{Route: gate.Route{Policy: defaultPolicy, MaskErrors: c.MaskErrors}}
+	rc := proxy.RouteConfig{Route: gate.Route{Policy: defaultPolicy, MaskErrors: c.MaskErrors}, Mask: c.Mask}
 	rt := &rc.Route
 	o.require("name", set(o, "name", &rt.Name, parseName))
 	setList(o, "hosts", &rc.Hosts, parseRouteHost)
 	setList(o, "paths", &rc.Paths, parseRoutePath)
 	setList(o, "methods", &rt.Methods, parseMethod)
-	o.require("pool", set(o, "pool", &rt.Pool, reference("pool", "pools", poolNames(c.Proxy.Pools))))
+	set(o, "pool", &rt.Pool, reference("pool", "pools", poolNames(c.Proxy.Pools)))
+	r.split(o, &rc, poolNames(c.Proxy.Pools))
 	set(o, "policy", &rt.Policy, reference("policy", "policies", policyNames(c)))
 	rt.Limits = limitNames(c.Limiter.Limits)
 	setList(o, "limits", &rt.Limits, reference("limit", "limits", limitNames(c.Limiter.Limits)))
@@ -55,7 +56,8 @@ func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
 	if rt.MaxBody == 0 {
 		rt.MaxBody = c.Proxy.MaxBody
 	}
-	o.section("mask", func(o *object) { set(o, "errors", &rt.MaskErrors, choice("uniform", "pass")) })
+	r.shape(o, &rc)
+	o.section("mask", func(o *object) { r.mask(o, &rt.MaskErrors, &rc.Mask, nil) })
 	return rc
 }
 
@@ -95,15 +97,21 @@ func limitNames(limits []limiter.Limit) []string {
 }
 
 // parseRouteHost accepts a host name, an address, or "*.name" for everything
-// below a name.
+// below a name. A name with other letters than ASCII is turned into the form
+// that clients ask for.
 func parseRouteHost(s string) (string, error) {
 	bad := &problem{fmt.Sprintf("bad host %q", s), "write a host name as shop.example.org, or \"*.example.org\""}
+	if name, wild := strings.CutPrefix(s, "*."); strings.ContainsFunc(s, func(c rune) bool { return c > 0x7e }) && !strings.ContainsAny(s, ":/") {
+		ascii, err := asciiHost(name)
+		if wild && err == nil {
+			ascii = "*." + ascii
+		}
+		return ascii, err
+	}
 	name := strings.TrimPrefix(s, "*.")
 	switch {
 	case s == "*":
 		bad.hint = "leave hosts out to take every host"
-	case strings.ContainsFunc(s, func(c rune) bool { return c > 0x7e }):
-		bad.hint = "write the ASCII form, which begins with xn--"
 	case strings.Contains(s, "://"):
 		bad.hint = "write the host alone, without a scheme"
 	case isHost(name):

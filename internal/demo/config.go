@@ -80,7 +80,12 @@ pools:
 
 routes:
   - {name: leaks, paths: [/leak], pool: demo, policy: sealed}
+  - {name: about, paths: [/about], pool: demo, mask: {leaks: {bodies: redact}}}
   - {name: demo, pool: demo, policy: default}
+
+mask:
+  # Beside the addresses of the pool, what the machines call themselves.
+  leaks: {also: [shop-one.internal, shop-two.internal, db.shop.internal]}
 
 audit:
   path: %s

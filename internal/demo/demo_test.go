@@ -92,6 +92,7 @@ func TestPages(t *testing.T) {
 		{"a crash can be quiet", "GET", "/boom?how=quiet", "", "", 500, "gave up waiting for db.shop.internal"},
 		{"source is leaked", "GET", "/leak?kind=php", "", "", 200, "<?php"},
 		{"a database error is leaked", "GET", "/leak?kind=sql", "", "", 500, "mysqli_query"},
+		{"a page names its machine", "GET", "/about", "", "", 200, ".internal, 127.0.0.1:"},
 		{"a slow page comes in the end", "GET", "/slow?seconds=0", "", "", 200, "took 0 seconds"},
 		{"an echo tells what it got", "PUT", "/echo?a=%2e;b", "text/x", "12345", 200, "PUT /echo?a=%2e;b HTTP/1.1"},
 		{"an upload that is no form is counted", "POST", "/upload", "text/plain", "12345", 200, "body: 5 bytes"},
@@ -296,7 +297,7 @@ func TestWriteDatabases(t *testing.T) {
 func TestTries(t *testing.T) {
 	tries := demo.Tries(demo.Addresses{Gateway: "http://localhost:8080", Admin: "http://localhost:9090", Backend: "http://127.0.0.1:4000"})
 	placeholder := regexp.MustCompile(`GATEWAY|ADMIN|BACKEND|HOSTPORT`)
-	reason := regexp.MustCompile(`\b(http|geo|limit|waf|pool|route)\.[a-z0-9_]+`)
+	reason := regexp.MustCompile(`\b(http|geo|limit|waf|pool|route|mask)\.[a-z0-9_]+`)
 	named := 0
 	for _, try := range tries {
 		if placeholder.MatchString(try.Command+try.Expect) || try.Title == "" || try.Expect == "" || !strings.Contains(try.Command, "curl") {

@@ -58,6 +58,13 @@ func (in instance) databaseError(w http.ResponseWriter, err error) {
 	fmt.Fprintf(w, "<b>Warning</b>: mysqli_query(): %v in <b>/var/www/%s/search.php</b> on line <b>42</b>\n", err, in.host)
 }
 
+// about is a page that somebody has put too much under, and a field that is
+// left over from debugging.
+func (in instance) about(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Rendered-By", in.host+" at "+own(r))
+	page(w, http.StatusOK, "About", fmt.Sprintf("<p>Made with care since 1348.</p><!-- %s, %s, db.shop.internal:3306 -->", in.host, own(r)))
+}
+
 // redirect sends the visitor to the instance's own address.
 func redirect(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Location", "http://"+own(r)+"/landing")

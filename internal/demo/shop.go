@@ -70,6 +70,7 @@ func (s *shop) handler(in instance) http.Handler {
 		"/upload":   upload,
 		"/boom":     in.boom,
 		"/leak":     in.leak,
+		"/about":    in.about,
 		"/redirect": redirect,
 		"/landing":  landing,
 		"/stream":   stream,

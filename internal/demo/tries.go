@@ -66,6 +66,8 @@ func Tries(at Addresses) []Try {
 			"403 waf.outbound_score: the policy of this route judges answers too."},
 		{"A redirect that tells too much", `curl -i GATEWAY/redirect`,
 			"302 whose Location names this gateway, not the address of the instance."},
+		{"A page that tells too much", `curl -i GATEWAY/about`,
+			"200, but X-Rendered-By and the comment in the page say redacted.invalid: mask.leak in the record, with what and where. To compare: sallyport mask check GATEWAY/about, and BACKEND/about."},
 		{"Events as they happen", `curl -N GATEWAY/stream`,
 			"One event a second; nothing is held back."},
 		{"A WebSocket", `curl -i -N -m 3 -H 'Connection: Upgrade' -H 'Upgrade: websocket' -H 'Sec-WebSocket-Version: 13' -H 'Sec-WebSocket-Key: c2FsbHlwb3J0LWRlbW8tMQ==' GATEWAY/ws`,

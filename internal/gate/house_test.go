@@ -47,6 +47,7 @@ var house = map[string]room{
 	"internal/demo":     {[]string{"internal/gate"}, "an application like any other"},
 	"internal/wire":     {[]string{"internal/gate", "testdata"}, "it reads cases, and is given the connections that it plays them over"},
 	"internal/selftest": {[]string{"internal/gate", "internal/wire"}, "it asks whatever address it is given"},
+	"internal/unmask":   {[]string{"proxy"}, "it knows what the mask knows, and asks whatever address it is given"},
 	"internal/testkit":  {[]string{"internal/gate"}, "only tests import it"},
 }
 
@@ -62,6 +63,7 @@ var confined = map[string][]string{
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},
 	"golang.org/x/net/html":                      {"waf/transform"}, // the entities that the engine knows
+	"golang.org/x/net/idna":                      {"internal/config"},
 	"github.com/redis/go-redis/v9":               {"limiter"},
 	"github.com/oschwald/geoip2-golang":          {"internal/geo"},
 	"github.com/prometheus":                      {"internal/metrics"},

@@ -110,6 +110,9 @@ const (
 	PoolTimeout            Reason = "pool.timeout"
 	PoolBroken             Reason = "pool.broken"
 	PoolClientGone         Reason = "pool.client_gone"
+	MaskLeak               Reason = "mask.leak"
+	MaskRange              Reason = "mask.range"
+	MaskUnreadable         Reason = "mask.unreadable"
 	GatewayPanic           Reason = "gateway.panic"
 	GatewayUndecided       Reason = "gateway.undecided"
 	GatewayUnpaired        Reason = "gateway.unpaired"
@@ -494,6 +497,15 @@ var reasons = []ReasonInfo{
 	{PoolClientGone, ClassFailure, 499, true, "the client went away before the answer was complete (in the record only)", "",
 		"",
 		"Nothing."},
+	{MaskLeak, ClassPolicy, 502, false, "the answer holds the address of a backend", "",
+		"Whoever learns where a backend is goes past the gateway.",
+		"Look at mask in the record, and keep the application from telling; mask.leaks says what is done about it."},
+	{MaskRange, ClassPolicy, 416, false, "a part of a text that has to be searched as a whole", "RFC 9110 section 15.5.17",
+		"An address of a backend, asked for half by half.",
+		"Ask for the whole, or set mask.leaks.bodies of the route to observe."},
+	{MaskUnreadable, ClassPolicy, 502, false, "the answer has a content coding that the leak detector cannot search", "RFC 9110 section 8.4",
+		"An address of a backend in a body that nobody has looked into.",
+		"Let the backend respect Accept-Encoding, or set mask.leaks.bodies of the route to observe."},
 	{GatewayPanic, ClassFailure, 500, true, "a defect in the gateway", "",
 		"",
 		"Report it with the operational log."},

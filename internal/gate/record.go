@@ -52,6 +52,7 @@ type Record struct {
 	WAF      *RecordWAF     `json:"waf,omitempty"`
 	Limit    *RecordLimit   `json:"limit,omitempty"`
 	Pool     *RecordPool    `json:"pool,omitempty"`
+	Mask     *RecordMask    `json:"mask,omitempty"`
 	Response RecordResponse `json:"response"`
 	// Observed lists what stages in observe mode would have refused, beyond
 	// the one that Stage and Reason name.
@@ -100,6 +101,9 @@ type RecordRequest struct {
 	Headers  []RecordField `json:"headers"`
 	Bytes    int64         `json:"bytes"` // of body that were read
 	ClientID string        `json:"client_id"`
+	// Rewritten is the target that was judged and forwarded, where the route
+	// rewrites it. Raw client data, as Target.
+	Rewritten string `json:"rewritten,omitempty"`
 }
 
 // RecordField is one header field line.
@@ -149,6 +153,21 @@ type RecordPool struct {
 	Attempts int    `json:"attempts"`
 	Waited   int64  `json:"waited_ms,omitempty"` // for a backend with room
 	State    string `json:"state,omitempty"`     // what has become of the backend; only in records with event "backend"
+}
+
+// RecordMask is what the leak detector found in the answer.
+type RecordMask struct {
+	Leaks []RecordLeak `json:"leaks"`          // at most 8
+	More  int          `json:"more,omitempty"` // further finds that are not listed
+}
+
+// RecordLeak is one address of a backend that an answer held.
+type RecordLeak struct {
+	Where  string `json:"where"`          // "header", "interim", "trailer" or "body"
+	Name   string `json:"name,omitempty"` // of the field
+	Token  string `json:"token"`          // from the configuration, not from the answer
+	Action string `json:"action"`         // what was done about it: "redact", "block" or "observe"
+	Count  int    `json:"count"`
 }
 
 // RecordResponse is what the client got.

@@ -144,6 +144,10 @@ func (g *Gateway) next(number uint64) (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Proxy.SplitKey, err = config.DeriveKey(secret, "split")
+	if err != nil {
+		return nil, err
+	}
 	gen := &Generation{gateway: g, number: number, cfg: cfg}
 	if err := gen.open(); err != nil {
 		return nil, errors.Join(err, gen.Close())
@@ -171,6 +175,14 @@ func (g *Gateway) activate(next *Generation) {
 	g.reloads.good.Add(1)
 	g.reloads.lastGood.Store(time.Now().Unix())
 	g.current.Store(next)
+	for _, rc := range next.cfg.Proxy.Routes {
+		if rc.Route.Pool != "" {
+			g.metrics.Route(rc.Route.Name, rc.Route.Pool)
+		}
+		for _, arm := range rc.Split {
+			g.metrics.Route(rc.Route.Name, arm.Pool)
+		}
+	}
 	g.limiter.Store(next.limiter)
 	next.handler.Activate()
 	g.bans.use(next.bans, next.cfg, g.opt.Log)

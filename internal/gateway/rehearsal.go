@@ -76,14 +76,16 @@ func (r *Rehearsal) start(base *config.Config, policy string, methods []string, 
 	cfg.Audit = audit.Config{Path: os.DevNull}
 	cfg.State = config.StateConfig{Dir: filepath.Join(r.state, "state")}
 	cfg.Proxy.Hygiene = gate.Watch
+	unmasked := proxy.MaskConfig{Leaks: proxy.LeakConfig{Headers: proxy.LeakOff, Bodies: proxy.LeakOff}} // tests ask about the rules alone
 	cfg.Proxy.Routes = nil
 	for _, rc := range base.Proxy.Routes {
 		if rc.Route.Policy == policy { // an exclusion may be for one of them
 			rc.Route.Pool, rc.Route.MaskErrors, rc.Route.Limits = name, "pass", []string{}
+			rc.Mask, rc.Headers, rc.Split, rc.Override, rc.Rewrite.Redirect = unmasked, proxy.HeaderConfig{}, nil, proxy.OverrideConfig{}, proxy.RedirectConfig{}
 			cfg.Proxy.Routes = append(cfg.Proxy.Routes, rc)
 		}
 	}
-	cfg.Proxy.Routes = append(cfg.Proxy.Routes, proxy.RouteConfig{Route: gate.Route{
+	cfg.Proxy.Routes = append(cfg.Proxy.Routes, proxy.RouteConfig{Mask: unmasked, Route: gate.Route{
 		Name: name, Pool: name, Policy: policy, Methods: methods, MaxBody: cfg.Proxy.MaxBody, MaskErrors: "pass", Limits: []string{},
 	}})
 	cfg.Proxy.Pools = []proxy.PoolConfig{{

@@ -48,6 +48,22 @@ func inspectedLabel(s string) string {
 	return other
 }
 
+func placeLabel(s string) string {
+	switch s {
+	case "header", "interim", "trailer", "body":
+		return s
+	}
+	return other
+}
+
+func leakLabel(s string) string {
+	switch s {
+	case "redact", "block", "observe":
+		return s
+	}
+	return other
+}
+
 func classLabel(status int) string {
 	switch {
 	case status == 0:

@@ -26,6 +26,9 @@ const (
 	// ones are counted under "other".
 	maxRules = 300
 	other    = "other"
+	// maxArms is how many pairs of a route and a pool have series of their own.
+	// Names come from the configuration, which may change many times.
+	maxArms = 500
 	// maxScrapes is how many scrapes are answered at once.
 	maxScrapes = 4
 )
@@ -41,6 +44,9 @@ type Metrics struct {
 	stages    *prometheus.HistogramVec
 	ruleHits  *prometheus.CounterVec
 	inspected *prometheus.CounterVec
+	arms      *prometheus.CounterVec
+	armTime   *prometheus.HistogramVec
+	leaks     *prometheus.CounterVec
 
 	reasons map[gate.Reason]bool // the closed set
 	snap    atomic.Pointer[func() Snapshot]
@@ -48,6 +54,7 @@ type Metrics struct {
 	mu    sync.RWMutex
 	rules map[int]prometheus.Counter // at most maxRules
 	rest  prometheus.Counter
+	pairs map[[2]string]bool // of routes and pools; at most maxArms
 }
 
 // New returns metrics with a registry of their own. The version is told in
@@ -85,8 +92,22 @@ func New(version string) *Metrics {
 			Name: "sallyport_waf_request_bodies_total",
 			Help: "Request bodies, by how much of them the rules saw: full, head or none.",
 		}, []string{"inspected"}),
+		arms: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_route_requests_total",
+			Help: "Requests that went to a pool, by route, pool and class of the status that the client got: the arms of a split.",
+		}, []string{"route", "pool", "class"}),
+		armTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sallyport_route_duration_seconds",
+			Help:    "Of the same requests, from their arrival to the end of their answer.",
+			Buckets: []float64{.005, .025, .1, .5, 1, 5, 30},
+		}, []string{"route", "pool"}),
+		leaks: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_mask_leaks_total",
+			Help: "Names and addresses of backends that were found in answers, by place and by what was done about them.",
+		}, []string{"where", "action"}),
 		reasons: map[gate.Reason]bool{"": true},
 		rules:   map[int]prometheus.Counter{},
+		pairs:   map[[2]string]bool{},
 	}
 	for _, info := range gate.Reasons() {
 		m.reasons[info.Reason] = true
@@ -98,7 +119,7 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, m.inspected, build, newSnapshots(m),
+	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, m.inspected, m.arms, m.armTime, m.leaks, build, newSnapshots(m),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -121,6 +142,16 @@ func (m *Metrics) Record(r gate.Record) {
 			continue
 		}
 		m.stages.WithLabelValues(spanLabel(stage)).Observe(took)
+	}
+	if r.Pool != nil {
+		route, pool := m.armLabels(r.Route, r.Pool.Name)
+		m.arms.WithLabelValues(route, pool, classLabel(r.Response.Status)).Inc()
+		m.armTime.WithLabelValues(route, pool).Observe((time.Duration(r.Micros["total"]) * time.Microsecond).Seconds())
+	}
+	if r.Mask != nil {
+		for _, l := range r.Mask.Leaks {
+			m.leaks.WithLabelValues(placeLabel(l.Where), leakLabel(l.Action)).Add(float64(l.Count))
+		}
 	}
 	if r.WAF != nil {
 		if seen := r.WAF.Inspected; seen != "" {
@@ -155,6 +186,25 @@ func (m *Metrics) rule(id int) prometheus.Counter {
 	c = m.ruleHits.WithLabelValues(strconv.Itoa(id))
 	m.rules[id] = c
 	return c
+}
+
+// Route makes room for the requests of a route that go to a pool. Others than
+// those that the configuration names are counted under "other".
+func (m *Metrics) Route(route, pool string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.pairs) < maxArms {
+		m.pairs[[2]string{route, pool}] = true
+	}
+}
+
+func (m *Metrics) armLabels(route, pool string) (string, string) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.pairs[[2]string{route, pool}] {
+		return other, other
+	}
+	return route, pool
 }
 
 // Handler serves the metrics.

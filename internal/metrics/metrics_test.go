@@ -84,6 +84,22 @@ func TestRecord(t *testing.T) {
 	want(t, s, `sallyport_request_duration_seconds_bucket{le="2.5"}`, "3")
 	want(t, s, `sallyport_stage_duration_seconds_count{stage="waf"}`, "2")
 	want(t, s, `sallyport_stage_duration_seconds_bucket{stage="strict",le="1e-05"}`, "2")
+	m.Route("shop", "app")
+	m.Route("shop", "canary")
+	for pool, n := range map[string]int{"app": 3, "canary": 1, "gone": 2} {
+		for range n {
+			r := refusal()
+			r.Route, r.Pool, r.Response.Status = "shop", &gate.RecordPool{Name: pool}, 200
+			r.Mask = &gate.RecordMask{Leaks: []gate.RecordLeak{{Where: "header", Action: "redact", Count: 2}}}
+			m.Record(r)
+		}
+	}
+	s = scrape(t, m)
+	want(t, s, `sallyport_route_requests_total{class="2xx",pool="app",route="shop"}`, "3")
+	want(t, s, `sallyport_route_requests_total{class="2xx",pool="canary",route="shop"}`, "1")
+	want(t, s, `sallyport_route_requests_total{class="2xx",pool="other",route="other"}`, "2")
+	want(t, s, `sallyport_route_duration_seconds_count{pool="canary",route="shop"}`, "1")
+	want(t, s, `sallyport_mask_leaks_total{action="redact",where="header"}`, "12")
 	for name := range s {
 		if strings.HasPrefix(name, "sallyport_build_info{") && strings.Contains(name, `version="0.1.0"`) {
 			return
@@ -111,6 +127,7 @@ func TestClientsMakeNoSeries(t *testing.T) {
 				r.WAF.Inspected = x
 				r.WAF.Matches = []gate.RecordMatch{{Rule: 1_000_000 + w*500 + i, Variable: x, Value: x, Severity: x, Tags: []string{x}}}
 				r.Pool = &gate.RecordPool{Name: x, Backend: x}
+				r.Mask = &gate.RecordMask{Leaks: []gate.RecordLeak{{Where: x, Name: x, Token: x, Action: x, Count: 1}}}
 				r.Limit = &gate.RecordLimit{Name: x}
 				m.Record(r)
 				r = refusal()
@@ -136,8 +153,9 @@ func TestClientsMakeNoSeries(t *testing.T) {
 		t.Errorf("%d series of rules, want 300 and other", rules)
 	}
 	// "other" for action, stage and reason, for what was observed, for the
-	// class, for bodies, and the buckets of one more stage.
-	if grown := len(s) - before; grown > 300+4+20 {
+	// class, for bodies, and the buckets of one more stage; for a pair of route
+	// and pool with its buckets, and for leaks.
+	if grown := len(s) - before; grown > 300+4+20+12 {
 		t.Errorf("%d new series", grown)
 	}
 	want(t, s, `sallyport_requests_total{action="other",reason="other",stage="other"}`, "2000")
@@ -268,6 +286,9 @@ func TestDocumented(t *testing.T) {
 		}
 	})
 	m.Record(refusal())
+	leak := refusal()
+	leak.Pool, leak.Mask = &gate.RecordPool{Name: "app"}, &gate.RecordMask{Leaks: []gate.RecordLeak{{Where: "body", Action: "redact", Count: 1}}}
+	m.Record(leak)
 	text, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,18 @@ type RouteConfig struct {
 	// Methods, when not empty, restricts the route to the globally allowed
 	// methods and these.
 	Route gate.Route
+	// Timeout is how long a request may take to the head of its answer, retries
+	// and waiting for a backend included. It does not run while the client's
+	// body is on its way. Default 0: no limit but those of the pool.
+	Timeout time.Duration
+	// Tunnel is what a WebSocket may do.
+	Tunnel TunnelConfig
+}
+
+// TunnelConfig bounds upgraded connections.
+type TunnelConfig struct {
+	Idle time.Duration // how long a tunnel may carry nothing in either direction; default 10 m; 0: no limit
+	Max  time.Duration // how long a tunnel may live; default 0: no limit
 }
 
 // PoolConfig is one entry of pools.
@@ -94,7 +106,7 @@ type PoolConfig struct {
 // BackendConfig is one server of a pool.
 type BackendConfig struct {
 	Name   string
-	URL    *url.URL // http or https, host and port, no path; or unix, with the path of a socket as its opaque part
+	URL    *url.URL // http, https or h2c, host and port, no path; or unix, with the path of a socket as its opaque part
 	Weight int      // at least 1; default 1
 	Zone   Zone     // where it is, for Nearest; zero: anywhere
 	Backup bool     // asked only when no other one is up
@@ -126,12 +138,20 @@ type HealthConfig struct {
 // StatusRange is an inclusive range of status codes.
 type StatusRange struct{ From, To int }
 
-// EjectConfig takes a backend out after errors that requests met.
+// EjectConfig takes a backend out after what requests met with it. When For is
+// over, one request at a time tries it; a backend that fails again stays out for
+// twice as long, up to ten times For.
 type EjectConfig struct {
-	Errors int           // errors within Within; 0: never; default 5
+	Errors int           // failures within Within: not reached, too late, broken off; 0: never; default 5
 	Within time.Duration // default 10 s
 	For    time.Duration // how long it stays out; default 30 s
-	AtMost float64       // share of the pool that may be out by ejection, 0 to 1; default 0.5
+	AtMost float64       // share of the pool that may be out by ejection, 0 to 1, rounded down; default 0.5
+	// Ratio is the share of answers within Within that are 5xx, failures
+	// included, 0 to 1; 0 (default): 5xx do not count. A request that makes every
+	// backend answer so would take AtMost of the pool out.
+	Ratio float64
+	// MinRequests is how many answers within Within Ratio needs; default 20.
+	MinRequests int
 }
 
 // RetryConfig is how a request is tried again on another backend.
@@ -146,6 +166,9 @@ type TLSConfig struct {
 	CA, Cert, Key string // PEM files; empty: the system's authorities, no client certificate
 	ServerName    string // empty: the host of the URL
 	SkipVerify    bool   // verify: false
+	// HTTP1 is http2: false. By default backends are offered HTTP/2 and
+	// HTTP/1.1 (RFC 7301), and choose.
+	HTTP1 bool
 }
 
 // TimeoutConfig is how long a backend may take.

@@ -64,7 +64,7 @@ func newPool(cfg PoolConfig, secret []byte, log *zap.Logger) (*pool, error) {
 	if len(cfg.Backends) == 0 {
 		return nil, errors.New("no backends")
 	}
-	transport, err := newTransport(cfg)
+	transport, err := newTransports(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -124,6 +124,8 @@ func (p *pool) close() {
 type ask struct {
 	tried    []*backend // not to be asked again
 	own      *backend   // the one that a sticky client is to go to; nil: any
+	errand   errand     // on a backend that may come back from an ejection
+	trial    bool       // the backend that was found is on trial with it
 	pressing bool       // a sticky client cannot wait for its own any longer
 	waited   time.Duration
 	key      uint64 // of what the pool hashes on
@@ -134,32 +136,38 @@ type ask struct {
 // up, not ejected, not tried yet, and not full. It returns nil when there is
 // none, and whether that is because they are full. The lock is held.
 func (p *pool) find(a *ask, now time.Time) (b *backend, busy bool) {
-	if own := a.own; own != nil && p.back(own, now).well() && !slices.Contains(a.tried, own) {
+	a.trial = false
+	if own := a.own; own != nil && own.may(a.errand, now) && !slices.Contains(a.tried, own) {
 		if p.room(own) {
 			own.busy++
+			a.trial = own.begin(now)
 			return own, false
 		}
 		if !a.pressing {
 			return nil, true
 		}
 	}
-	from, busy := p.candidates(a, now)
+	from, busy := p.candidates(a, a.errand, now)
+	if len(from) == 0 && !busy {
+		from, busy = p.candidates(a, last, now)
+	}
 	if len(from) == 0 {
 		return nil, busy
 	}
 	b = p.balance.choose(from, a)
 	b.busy++
+	a.trial = b.begin(now)
 	return b, false
 }
 
 // candidates returns who may be asked. Backups are, when nobody else is up: one
 // that has room does not help a pool that is only busy.
-func (p *pool) candidates(a *ask, now time.Time) (from []candidate, busy bool) {
+func (p *pool) candidates(a *ask, c errand, now time.Time) (from []candidate, busy bool) {
 	for _, tier := range p.tiers {
 		from = p.ready[:0]
 		for _, b := range tier {
 			switch {
-			case !p.back(b, now).open() || len(a.tried) > 0 && slices.Contains(a.tried, b):
+			case !b.may(c, now) || b.draining || len(a.tried) > 0 && slices.Contains(a.tried, b):
 			case !p.room(b):
 				busy = true
 			default:
@@ -171,14 +179,6 @@ func (p *pool) candidates(a *ask, now time.Time) (from []candidate, busy bool) {
 		}
 	}
 	return nil, false
-}
-
-// back returns the backend, readmitted if its time has come.
-func (p *pool) back(b *backend, now time.Time) *backend {
-	if b.out != (time.Time{}) {
-		p.readmit(now)
-	}
-	return b
 }
 
 // room reports whether a backend can take one more request.
@@ -268,7 +268,6 @@ func (p *pool) status(now time.Time) PoolStatus {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.readmit(now)
 	s.Queue.Waiting = len(r.line)
 	for i, b := range p.backends {
 		s.Backends[i] = p.show(b, now)

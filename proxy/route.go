@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/internal/gate"
 )
@@ -29,6 +30,8 @@ type site struct {
 	route   *gate.Route
 	pool    *pool
 	maxBody int64
+	timeout time.Duration // to the head of the answer; 0: no limit
+	tunnel  TunnelConfig
 	allow   string // the value of Allow
 
 	hosts    []string // exact, lower case
@@ -44,7 +47,7 @@ func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
 	for i := range cfg.Routes {
 		rc := &cfg.Routes[i]
 		s := &site{
-			route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody,
+			route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody, timeout: rc.Timeout, tunnel: rc.Tunnel,
 			anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
 			allow: allowValue(cfg.Methods, rc.Route.Methods),
 		}

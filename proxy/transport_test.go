@@ -79,7 +79,7 @@ func TestTLSToBackends(t *testing.T) {
 			tc.change(&g.pool().TLS)
 			g.start(t)
 			a := g.ask(t, get, "")
-			if a.status != tc.status || tc.status == 200 && a.body != "app.internal HTTP/1.1" {
+			if a.status != tc.status || tc.status == 200 && a.body != "app.internal HTTP/2.0" {
 				t.Errorf("answer %d %q (%s)", a.status, a.body, g.records.last(t, 1).Detail)
 			}
 			if strings.Contains(a.body, "x509") || strings.Contains(a.body, "certificate") {

@@ -125,14 +125,30 @@ type QueueConfig struct {
 	Wait   time.Duration // how long; default 2 s
 }
 
-// HealthConfig is the active health check of every backend of a pool.
+// HealthConfig is the active health check of every backend of a pool: a request,
+// or a connection alone.
 type HealthConfig struct {
-	Path      string        // empty (default): no active checks
+	Path      string        // asked for with GET; empty (default): nothing is
+	TCP       bool          // without Path: a connection is opened, and closed; default false
 	Interval  time.Duration // default 5 s
 	Timeout   time.Duration // default 2 s
 	Healthy   int           // good answers in a row that bring a backend back; default 2
 	Unhealthy int           // bad answers in a row that take it out; default 3
 	Status    []StatusRange // good statuses; default 200-399
+	// Body has to be found in the first 64 KiB of the body: a text, or a regular
+	// expression between slashes. Empty (default): any body is good.
+	Body string
+	// Headers are sent with the request, in place of ours; Host too.
+	Headers []gate.Field
+}
+
+// BodyPattern returns the regular expression that a HealthConfig.Body is, if it
+// is one.
+func BodyPattern(body string) (string, bool) {
+	if len(body) < 2 || body[0] != '/' || body[len(body)-1] != '/' {
+		return "", false
+	}
+	return body[1 : len(body)-1], true
 }
 
 // StatusRange is an inclusive range of status codes.

@@ -163,7 +163,7 @@ func (p *pool) settle(b *backend, now time.Time) {
 		b.configured, b.weight = b.wanted, b.wanted
 	}
 	before := b.state()
-	if p.health.Path == "" {
+	if !p.health.checks() {
 		b.down, b.streak = false, 0
 	}
 	if p.eject.Errors <= 0 && p.eject.Ratio <= 0 {

@@ -3,8 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +27,9 @@ type pool struct {
 	queue     QueueConfig
 	sticky    *sticky // nil: no cookie
 	transport http.RoundTripper
-	idle      func() // closes idle connections
+	reach     func(context.Context, *backend) error // opens a connection and closes it
+	expect    *regexp.Regexp                        // of health.body; nil: it is none
+	idle      func()                                // closes idle connections
 	origin    *origin
 	budget    *budget
 	log       *zap.Logger
@@ -82,6 +86,12 @@ func newPool(cfg PoolConfig, secret []byte, log *zap.Logger) (*pool, error) {
 	if p.sticky, err = newSticky(cfg, secret); err != nil {
 		return nil, err
 	}
+	p.reach = transport.reach
+	if expr, ok := BodyPattern(cfg.Health.Body); ok {
+		if p.expect, err = regexp.Compile(expr); err != nil {
+			return nil, fmt.Errorf("health.body: %w", err)
+		}
+	}
 	now := time.Now()
 	urls := make([]*url.URL, 0, len(cfg.Backends))
 	for i, bc := range cfg.Backends {
@@ -104,7 +114,7 @@ func newPool(cfg PoolConfig, secret []byte, log *zap.Logger) (*pool, error) {
 
 // start begins the health checks, one goroutine a backend. stop ends them.
 func (p *pool) start() {
-	if p.health.Path == "" {
+	if !p.health.checks() {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())

@@ -60,6 +60,8 @@ type choice struct {
 	until  time.Time // for HTTP/1.1
 	parked *tls.Conn // opened to find out, and not used yet; nil: none
 	since  time.Time // when it was opened
+	failed time.Time // when the last one could not be opened
+	err    error     // why
 }
 
 func newTransports(cfg PoolConfig) (*transports, error) {
@@ -154,6 +156,7 @@ func (t *transports) chooses(ctx context.Context, addr string) (http2 bool, err 
 	if http2, known := t.known(c); known {
 		return http2, nil
 	}
+	began := time.Now()
 	select {
 	case c.asking <- struct{}{}:
 		defer func() { <-c.asking }()
@@ -163,11 +166,17 @@ func (t *transports) chooses(ctx context.Context, addr string) (http2 bool, err 
 	if http2, known := t.known(c); known { // somebody else has found out
 		return http2, nil
 	}
+	if err := t.failed(c, began); err != nil { // or has tried, and so has this one
+		return false, err
+	}
 	conn, err := t.dial.secure(ctx, addr, "h2", "http/1.1")
 	if err != nil {
 		if ctx.Err() != nil {
-			err = context.Cause(ctx)
+			return false, context.Cause(ctx)
 		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		c.failed, c.err = time.Now(), err
 		return false, err
 	}
 	http2, now := chosen(conn), time.Now()
@@ -185,6 +194,16 @@ func (t *transports) known(c *choice) (http2, known bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return c.http2, c.known && (c.http2 || time.Now().Before(c.until))
+}
+
+// failed is why no connection could be opened since then, or nil.
+func (t *transports) failed(c *choice, since time.Time) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.failed.After(since) {
+		return c.err
+	}
+	return nil
 }
 
 // parkedTime is how long a connection may lie there before it is used: backends
@@ -238,6 +257,15 @@ func (t *transports) secure2(ctx context.Context, addr string) (net.Conn, error)
 		return nil, errors.Join(errNotHTTP2, c.Close())
 	}
 	return c, nil
+}
+
+// reach opens a connection to a backend, without TLS, and closes it.
+func (t *transports) reach(ctx context.Context, b *backend) error {
+	c, err := t.dial.plain(ctx, b.url.Host)
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // CloseIdleConnections closes the connections that no request uses.

@@ -441,6 +441,29 @@ func TestRetriesOfHTTP2(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfTheClient: a backend that keeps the time that a client gives it
+// has not failed, or any client could have it ejected.
+func TestDeadlineOfTheClient(t *testing.T) {
+	b := scriptH2(t, nil, func(_ *backend, c rawH2, stream uint32) { c.frame(3, 0, stream, []byte{0, 0, 0, 8}) }) // CANCEL
+	for _, tc := range []struct {
+		field    string
+		reason   gate.Reason
+		failures uint64
+	}{
+		{"Grpc-Timeout: 1n", gate.PoolTimeout, 0},
+		{"X-Other: 1", gate.PoolBadAnswer, 1},
+	} {
+		g := h2cRig(b.addr)
+		g.pool().Retry.Attempts = 1
+		g.start(t)
+		a := g.ask(t, "POST / HTTP/1.1\nHost: shop.example.org\nContent-Length: 0\n"+tc.field, "")
+		rec := g.records.last(t, 1)
+		if got := g.handler.Pools()[0].Backends[0].Failures; a.status < 502 || rec.Reason != tc.reason || got != tc.failures {
+			t.Errorf("%s: status %d, reason %s, %d failures; want %s, %d", tc.field, a.status, rec.Reason, got, tc.reason, tc.failures)
+		}
+	}
+}
+
 // TestBackendThatTakesNoBody: over HTTP/2 a backend can hold up a body without
 // the connection noticing.
 func TestBackendThatTakesNoBody(t *testing.T) {

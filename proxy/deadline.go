@@ -109,3 +109,10 @@ func (v *visit) late() bool { return errors.Is(context.Cause(v.way), errRouteTim
 // hadTime reports whether the attempt had enough of the route's time for its
 // end to be the backend's fault.
 func (a *attempt) hadTime() bool { return 2*time.Since(a.began) >= a.v.site.timeout }
+
+// expires reports whether the client has told the backend how long it waits, as
+// those who speak gRPC do.
+func (v *visit) expires() bool {
+	_, told := v.req.Head.Get("Grpc-Timeout")
+	return told
+}

@@ -307,6 +307,12 @@ func (a *attempt) explain(err error) *failure {
 	if a.v.late() { // no time is left for another backend
 		late, f.final = true, !a.hadTime()
 	}
+	switch reset := resetCode(err); {
+	case reset == resetRefused: // it did nothing about it
+		f.sent = false
+	case reset == resetCancel && a.v.expires(): // the time that the client gives is over, and the backend says so
+		late, f.final = true, true
+	}
 	f.stale = a.reused && !f.heard && !late
 	if errors.Is(context.Cause(a.ctx), errSilentTry) {
 		f.sent = false // the transport knows that sending again is safe

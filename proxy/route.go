@@ -27,6 +27,7 @@ type router struct {
 
 // A site is a route and what it takes.
 type site struct {
+	config  *RouteConfig
 	route   *gate.Route
 	pool    *pool
 	maxBody int64
@@ -47,7 +48,7 @@ func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
 	for i := range cfg.Routes {
 		rc := &cfg.Routes[i]
 		s := &site{
-			route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody, timeout: rc.Timeout, tunnel: rc.Tunnel,
+			config: rc, route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody, timeout: rc.Timeout, tunnel: rc.Tunnel,
 			anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
 			allow: allowValue(cfg.Methods, rc.Route.Methods),
 		}

@@ -343,3 +343,29 @@ func tlsConfig(cfg TLSConfig) (*tls.Config, error) {
 	}
 	return c, nil
 }
+
+// Why a backend gives up a request over HTTP/2 (RFC 9113 section 7).
+const (
+	resetNone    = 1 << 32 // it does not
+	resetRefused = 7
+	resetCancel  = 8
+)
+
+// A streamError is what net/http's HTTP/2 calls by the same name; it converts
+// its own to any type with these fields.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// Error implements error.
+func (e streamError) Error() string { return fmt.Sprintf("stream %d: code %d", e.StreamID, e.Code) }
+
+// resetCode is the code with which a backend has reset the stream of a request.
+func resetCode(err error) uint64 {
+	if e, ok := errors.AsType[streamError](err); ok {
+		return uint64(e.Code)
+	}
+	return resetNone
+}

@@ -47,7 +47,17 @@ func newBackend(index int, bc BackendConfig, now time.Time) (*backend, error) {
 	case bc.URL.Host != "" && (bc.URL.Scheme == "http" || bc.URL.Scheme == "https" || bc.URL.Scheme == "h2c"):
 		b.url = &url.URL{Scheme: bc.URL.Scheme, Host: bc.URL.Host}
 		b.host, b.shown = bc.URL.Host, b.url.String()
+		b.dns = newName(index, b.host)
 		return b, nil
 	}
 	return nil, fmt.Errorf("backend %s: neither an http, https or h2c URL with a host nor a Unix socket", bc.Name)
+}
+
+// authority is the host and port by which the transport reaches the backend for
+// the next request.
+func (b *backend) authority() string {
+	if b.dns != nil {
+		return b.dns.pick()
+	}
+	return b.url.Host
 }

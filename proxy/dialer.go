@@ -16,6 +16,7 @@ type dialer struct {
 	idle    time.Duration // how long a backend may refuse to take bytes
 	tls     *tls.Config
 	sockets map[string]string // paths of Unix sockets, by address
+	names   []*name
 }
 
 // plain opens a connection without TLS.
@@ -43,10 +44,19 @@ func (d dialer) forHTTP2(ctx context.Context, addr string) (net.Conn, error) {
 
 func (d dialer) dial(ctx context.Context, addr string) (*backendConn, error) {
 	network := "tcp"
-	if path, ok := d.sockets[addr]; ok {
-		network, addr = "unix", path
+	connect := func(ctx context.Context, addr string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
-	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	var c net.Conn
+	var err error
+	if path, ok := d.sockets[addr]; ok {
+		network = "unix"
+		c, err = connect(ctx, path)
+	} else if n := named(d.names, addr); n != nil {
+		c, err = n.dial(ctx, addr, connect)
+	} else {
+		c, err = connect(ctx, addr)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +74,9 @@ func (d dialer) secure(ctx context.Context, addr string, protocols ...string) (*
 	cfg := d.tls.Clone()
 	cfg.NextProtos = protocols
 	if cfg.ServerName == "" {
-		if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+		if n := named(d.names, addr); n != nil {
+			cfg.ServerName = n.host
+		} else if cfg.ServerName, _, err = net.SplitHostPort(addr); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}

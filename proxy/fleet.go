@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +102,8 @@ type server struct {
 	streak     int       // answers in a row that speak against down
 	since      time.Time // of the present state
 	ejection
-	began time.Time // when it came back, while slow_start lasts; zero: it is warm
+	addrs []netip.Addr // that its name stood for; nil: it was not found yet
+	began time.Time    // when it came back, while slow_start lasts; zero: it is warm
 }
 
 // may reports whether the backend may be asked by clients that it knows, and by
@@ -130,6 +132,9 @@ func (p *pool) adopt(r *roster) {
 	for _, b := range p.backends {
 		if s := r.servers[b.key()]; s != nil {
 			b.server = s
+			if b.dns != nil && len(s.addrs) > 0 {
+				b.dns.learn(s.addrs, 0, nil, p.log) // until it is looked up
+			}
 		}
 	}
 }

@@ -270,7 +270,7 @@ func (a *attempt) try(template *http.Request) (resp *http.Response, took time.Du
 func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	out := template.WithContext(a.ctx)
 	u := *template.URL
-	u.Scheme, u.Host = a.b.url.Scheme, a.b.url.Host
+	u.Scheme, u.Host = a.b.url.Scheme, a.b.authority()
 	out.URL = &u
 	if out.Host == "" { // HTTP/1.0
 		out.Host = a.b.host

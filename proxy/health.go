@@ -53,7 +53,7 @@ func (p *pool) probe(ctx context.Context, b *backend) error {
 	if p.health.TCP {
 		return p.reach(ctx, b)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url.String()+p.health.Path, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url.Scheme+"://"+b.authority()+p.health.Path, nil)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ type choice struct {
 	err    error     // why
 }
 
-func newTransports(cfg PoolConfig) (*transports, error) {
+func newTransports(cfg PoolConfig, names []*name) (*transports, error) {
 	secure, err := tlsConfig(cfg.TLS)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func newTransports(cfg PoolConfig) (*transports, error) {
 	if connect <= 0 {
 		connect = defaultConnect
 	}
-	d := dialer{connect: connect, idle: cfg.Timeout.Idle, tls: secure, sockets: sockets(cfg.Backends)}
+	d := dialer{connect: connect, idle: cfg.Timeout.Idle, tls: secure, sockets: sockets(cfg.Backends), names: names}
 	t := &transports{dial: d, h2c: newHTTP2(cfg), choice: map[string]*choice{}}
 	t.http1 = http1.New(http1.Config{
 		Dial: d.plain, DialTLS: t.secure1, HeaderTimeout: cfg.Timeout.Header,
@@ -261,7 +261,7 @@ func (t *transports) secure2(ctx context.Context, addr string) (net.Conn, error)
 
 // reach opens a connection to a backend, without TLS, and closes it.
 func (t *transports) reach(ctx context.Context, b *backend) error {
-	c, err := t.dial.plain(ctx, b.url.Host)
+	c, err := t.dial.plain(ctx, b.authority())
 	if err != nil {
 		return err
 	}

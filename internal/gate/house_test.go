@@ -55,6 +55,7 @@ var confined = map[string][]string{
 	"golang.org/x/time":                          {"limiter"},
 	"golang.org/x/crypto":                        {"proxy"}, // XChaCha20-Poly1305, which the standard library does not have
 	"golang.org/x/net/http2":                     {"internal/strict", "internal/wire"},
+	"golang.org/x/net/dns":                       {"proxy"},
 	"github.com/redis/go-redis/v9":               {"limiter"},
 	"github.com/oschwald/geoip2-golang":          {"internal/geo"},
 	"github.com/prometheus":                      {"internal/metrics"},

@@ -41,6 +41,9 @@ peers: ## nginx, HAProxy and Apache as backends: the wire corpus through their e
 slow: ## 2,000 slow clients of each kind against the built gateway: what others wait, what memory it takes (3 minutes)
 	$(GO) test -tags soak -count=1 -v -run 'TestSlowAndMany|TestOneAddress|TestPipelined' ./cmd/sallyport
 
+soak: ## backends that die under load for two minutes, a gigabyte each way at constant memory
+	$(GO) test -tags soak -count=1 -v -run 'TestBackendsDieUnderLoad|TestUploadsAndDownloadsStream' ./internal/gateway
+
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 

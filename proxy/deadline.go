@@ -29,16 +29,18 @@ type deadline struct {
 }
 
 // newDeadline begins to count for the request, and puts the context that ends
-// with it into the visit.
+// with it into the visit. It returns nil, which is a deadline that never comes,
+// where nothing is bounded.
 func newDeadline(v *visit) *deadline {
 	v.way = v.req.HTTP.Context()
-	d := &deadline{v: v, route: v.site.timeout}
+	idle := time.Duration(0)
 	if v.upload != nil && !v.upload.whole {
-		d.idle = v.site.pool.timeout.Idle
+		idle = v.site.pool.timeout.Idle
 	}
-	if d.route <= 0 && d.idle <= 0 {
-		return d
+	if v.site.timeout <= 0 && idle <= 0 {
+		return nil
 	}
+	d := &deadline{v: v, route: v.site.timeout, idle: idle}
 	v.way, d.cancel = context.WithCancelCause(v.way)
 	d.began = time.Now()
 	d.mu.Lock()
@@ -88,17 +90,18 @@ func (d *deadline) watch() {
 
 // met is called when the head is there, or will not come.
 func (d *deadline) met() {
+	if d == nil {
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.over = true
-	if d.timer != nil {
-		d.timer.Stop()
-	}
+	d.timer.Stop()
 }
 
 // end releases the context, unless a tunnel goes on with it.
 func (d *deadline) end() {
-	if d.cancel != nil && d.v.tunnel == nil {
+	if d != nil && d.v.tunnel == nil {
 		d.cancel(errAnswerOver)
 	}
 }

@@ -203,7 +203,7 @@ func TestHowLongAddressesAreKept(t *testing.T) {
 		found
 		next time.Duration // until the next lookup
 		list string
-		gone int // times so far
+		gone int64 // times so far
 	}{
 		{found{nil, 0, none}, 5 * time.Second, "", 0},
 		{found{[]netip.Addr{one, two, one}, 20 * time.Second, nil}, 20 * time.Second, "192.0.2.1 192.0.2.2", 0},
@@ -216,7 +216,7 @@ func TestHowLongAddressesAreKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newName(0, "app.test:80")
 		var asked atomic.Int64
-		gone := 0
+		var gone atomic.Int64
 		ctx, stop := context.WithCancel(t.Context())
 		var keeping sync.WaitGroup
 		keeping.Go(func() {
@@ -225,14 +225,14 @@ func TestHowLongAddressesAreKept(t *testing.T) {
 				return f.addrs, f.ttl, f.err
 			}, func(left bool) {
 				if left {
-					gone++
+					gone.Add(1)
 				}
 			}, zap.NewNop())
 		})
 		for i, step := range steps {
 			synctest.Wait()
-			if got := strings.Join(n.addresses(), " "); got != step.list || gone != step.gone || asked.Load() != int64(i+1) {
-				t.Fatalf("step %d, lookup %d: addresses %q, %d times gone; want %q, %d", i, asked.Load(), got, gone, step.list, step.gone)
+			if got := strings.Join(n.addresses(), " "); got != step.list || gone.Load() != step.gone || asked.Load() != int64(i+1) {
+				t.Fatalf("step %d, lookup %d: addresses %q, %d times gone; want %q, %d", i, asked.Load(), got, gone.Load(), step.list, step.gone)
 			}
 			time.Sleep(step.next - time.Nanosecond)
 			synctest.Wait()

@@ -291,10 +291,21 @@ func (t *transports) CloseIdleConnections() {
 	}
 }
 
+// maxAnswerFields bounds the field lines of an answer: a head that is not large
+// can still hold more of them than any client reads.
+const maxAnswerFields = 1000
+
 // malformed says what is wrong with the head of an answer that net/http has
 // let pass. Over HTTP/2 the framing is not in the fields, and those that would
 // speak of it are forbidden (RFC 9113 sections 8.2.2 and 8.1.1).
 func malformed(resp *http.Response) error {
+	lines := 0
+	for _, values := range resp.Header {
+		lines += len(values)
+	}
+	if lines > maxAnswerFields {
+		return fmt.Errorf("%d fields", lines)
+	}
 	if resp.ProtoMajor < 2 {
 		return nil
 	}

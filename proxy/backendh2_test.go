@@ -498,3 +498,49 @@ func TestClientGoneOverHTTP2(t *testing.T) {
 		t.Errorf("reason %s", rec.Reason)
 	}
 }
+
+// TestStreamsOverHTTP2: hints, parts of a whole, and events reach the client as
+// they come.
+func TestStreamsOverHTTP2(t *testing.T) {
+	heard := make(chan struct{})
+	b := serveH2(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/hints":
+			w.Header().Set("Link", "</a>; rel=preload")
+			w.Header().Set("Server", "leaky")
+			w.WriteHeader(http.StatusEarlyHints)
+			_, _ = io.WriteString(w, "hi")
+		case "/range":
+			http.ServeContent(w, r, "a.txt", time.Unix(1e9, 0), strings.NewReader("0123456789"))
+		case "/events":
+			w.Header().Set("Content-Type", "text/event-stream")
+			_, _ = io.WriteString(w, "data: one\n\n")
+			_ = http.NewResponseController(w).Flush()
+			<-heard
+			_, _ = io.WriteString(w, "data: two\n\n")
+		}
+	})
+	g := h2cRig(b.Listener.Addr().String()).start(t)
+	raw := g.raw(t, strings.Replace(getRaw, "GET / ", "GET /hints ", 1))
+	if !strings.HasPrefix(raw, "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\n") {
+		t.Errorf("hints: %q", raw)
+	}
+	a := g.ask(t, "GET /range HTTP/1.1\nHost: shop.example.org\nRange: bytes=2-4", "")
+	if a.status != 206 || a.body != "234" || a.header.Get("Content-Range") != "bytes 2-4/10" || a.header.Get("Content-Length") != "3" {
+		t.Errorf("a range: %d %q %v", a.status, a.body, a.header)
+	}
+	c := g.dial(t)
+	_, _ = io.WriteString(c, strings.Replace(getRaw, "GET / ", "GET /events ", 1))
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event := make([]byte, len("data: one\n\n"))
+	if _, err := io.ReadFull(resp.Body, event); err != nil || string(event) != "data: one\n\n" {
+		t.Errorf("the first event: %q, %v", event, err)
+	}
+	close(heard)
+	if rest, err := io.ReadAll(resp.Body); string(rest) != "data: two\n\n" || err != nil {
+		t.Errorf("the second event: %q, %v", rest, err)
+	}
+}

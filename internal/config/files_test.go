@@ -34,6 +34,9 @@ func fixtures(t *testing.T) string {
 	}{
 		"site.pem":          {0o644, cert},
 		"site.key":          {0o600, key},
+		"ca.pem":            {0o644, cert},
+		"client.pem":        {0o644, cert},
+		"client.key":        {0o600, key},
 		"other.key":         {0o600, oldKey},
 		"expired.pem":       {0o644, old},
 		"expired.key":       {0o600, oldKey},
@@ -46,6 +49,7 @@ func fixtures(t *testing.T) string {
 		"rules/before.conf": {0o644, []byte("# nothing yet\n")},
 		"rules/after.conf":  {0o644, []byte("# nothing yet\n")},
 		"rules/own.conf":    {0o644, []byte("# nothing yet\n")},
+		"rules/grpc.conf":   {0o644, []byte("# nothing yet\n")},
 		"share.secret":      {0o600, secret},
 		"redis.password":    {0o600, []byte("made up\n")},
 		"open.secret":       {0o644, secret},

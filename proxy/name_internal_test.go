@@ -186,6 +186,8 @@ func TestLookup(t *testing.T) {
 			}
 		})
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.asked["tcp"] == 0 {
 		t.Error("nothing went by TCP")
 	}

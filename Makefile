@@ -44,10 +44,13 @@ slow: ## 2,000 slow clients of each kind against the built gateway: what others 
 reloads: ## 200 reloads with changing rules under load: heap, goroutines and descriptors stay flat (a minute)
 	$(GO) test -tags soak -count=1 -v -run TestTwoHundredReloads ./internal/gateway
 
+soak: ## backends that die under load for two minutes, a gigabyte each way at constant memory
+	$(GO) test -tags soak -count=1 -v -run 'TestBackendsDieUnderLoad|TestUploadsAndDownloadsStream' ./internal/gateway
+
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site
 
 app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
 	bash .ci/app
 
-.PHONY: help run build test race check fuzz bench crs peers reloads site app slow
+.PHONY: help run build test race check fuzz bench crs peers slow reloads soak site app

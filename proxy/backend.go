@@ -44,10 +44,20 @@ func newBackend(index int, bc BackendConfig, now time.Time) (*backend, error) {
 		b.url = &url.URL{Scheme: "http", Host: socketHost(index)}
 		b.host, b.shown = socketName, bc.URL.String()
 		return b, nil
-	case bc.URL.Host != "" && (bc.URL.Scheme == "http" || bc.URL.Scheme == "https"):
+	case bc.URL.Host != "" && (bc.URL.Scheme == "http" || bc.URL.Scheme == "https" || bc.URL.Scheme == "h2c"):
 		b.url = &url.URL{Scheme: bc.URL.Scheme, Host: bc.URL.Host}
 		b.host, b.shown = bc.URL.Host, b.url.String()
+		b.dns = newName(index, b.host)
 		return b, nil
 	}
-	return nil, fmt.Errorf("backend %s: neither an http or https URL with a host nor a Unix socket", bc.Name)
+	return nil, fmt.Errorf("backend %s: neither an http, https or h2c URL with a host nor a Unix socket", bc.Name)
+}
+
+// authority is the host and port by which the transport reaches the backend for
+// the next request.
+func (b *backend) authority() string {
+	if b.dns != nil {
+		return b.dns.pick()
+	}
+	return b.url.Host
 }

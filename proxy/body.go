@@ -237,14 +237,24 @@ type upload struct {
 	ahead   *beginning // nil: nothing was read ahead
 	whole   bool       // ahead is all of it
 	touched atomic.Bool
-	over    atomic.Bool // it was read to its end
-	mu      sync.Mutex  // held while a Read waits; guards what follows
-	at      int         // up to where attempts have read it, unless it is whole
+	over    atomic.Bool  // it was read to its end
+	waits   atomic.Bool  // a Read waits for the client
+	moved   atomic.Int64 // when the last Read returned, in Unix nanoseconds; 0: none did
+	mu      sync.Mutex   // held while a Read waits; guards what follows
+	at      int          // up to where attempts have read it, unless it is whole
 	err     error
 }
 
 // spent reports whether the body cannot be sent again.
 func (u *upload) spent() bool { return !u.whole && u.touched.Load() }
+
+// moving tells when bytes went to a backend last, and whether it waits for more.
+func (u *upload) moving() (last time.Time, waits bool) {
+	if at := u.moved.Load(); at > 0 {
+		last = time.Unix(0, at)
+	}
+	return last, u.waits.Load()
+}
 
 // attempt returns the body for one attempt.
 func (u *upload) attempt() *uploadAttempt { return &uploadAttempt{upload: u} }
@@ -289,6 +299,11 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 		return 0, errBodyStopped
 	}
 	a.touched.Store(true)
+	a.waits.Store(true)
+	defer func() {
+		a.moved.Store(time.Now().UnixNano())
+		a.waits.Store(false)
+	}()
 	if a.err != nil {
 		return 0, a.err
 	}

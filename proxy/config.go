@@ -72,6 +72,12 @@ type RouteConfig struct {
 	// Methods, when not empty, restricts the route to the globally allowed
 	// methods and these.
 	Route gate.Route
+	// Timeout is how long a request may take to the head of its answer, retries
+	// and waiting for a backend included. It does not run while the client's
+	// body is on its way. Default 0: no limit but those of the pool.
+	Timeout time.Duration
+	// Tunnel is what a WebSocket may do.
+	Tunnel TunnelConfig
 	// Split names the pools instead of Route.Pool; empty: there is one.
 	Split    []SplitConfig
 	Override OverrideConfig
@@ -88,6 +94,12 @@ type MaskConfig struct {
 	// Pages are files with the HTML of the gateway's own answers, by status.
 	// They are read when the handler is built.
 	Pages map[int]string
+}
+
+// TunnelConfig bounds upgraded connections.
+type TunnelConfig struct {
+	Idle time.Duration // how long a tunnel may carry nothing in either direction; default 10 m; 0: no limit
+	Max  time.Duration // how long a tunnel may live; default 0: no limit
 }
 
 // PoolConfig is one entry of pools.
@@ -118,7 +130,7 @@ type PoolConfig struct {
 // BackendConfig is one server of a pool.
 type BackendConfig struct {
 	Name   string
-	URL    *url.URL // http or https, host and port, no path; or unix, with the path of a socket as its opaque part
+	URL    *url.URL // http, https or h2c, host and port, no path; or unix, with the path of a socket as its opaque part
 	Weight int      // at least 1; default 1
 	Zone   Zone     // where it is, for Nearest; zero: anywhere
 	Backup bool     // asked only when no other one is up
@@ -137,25 +149,49 @@ type QueueConfig struct {
 	Wait   time.Duration // how long; default 2 s
 }
 
-// HealthConfig is the active health check of every backend of a pool.
+// HealthConfig is the active health check of every backend of a pool: a request,
+// or a connection alone.
 type HealthConfig struct {
-	Path      string        // empty (default): no active checks
+	Path      string        // asked for with GET; empty (default): nothing is
+	TCP       bool          // without Path: a connection is opened, and closed; default false
 	Interval  time.Duration // default 5 s
 	Timeout   time.Duration // default 2 s
 	Healthy   int           // good answers in a row that bring a backend back; default 2
 	Unhealthy int           // bad answers in a row that take it out; default 3
 	Status    []StatusRange // good statuses; default 200-399
+	// Body has to be found in the first 64 KiB of the body: a text, or a regular
+	// expression between slashes. Empty (default): any body is good.
+	Body string
+	// Headers are sent with the request, in place of ours; Host too.
+	Headers []gate.Field
+}
+
+// BodyPattern returns the regular expression that a HealthConfig.Body is, if it
+// is one.
+func BodyPattern(body string) (string, bool) {
+	if len(body) < 2 || body[0] != '/' || body[len(body)-1] != '/' {
+		return "", false
+	}
+	return body[1 : len(body)-1], true
 }
 
 // StatusRange is an inclusive range of status codes.
 type StatusRange struct{ From, To int }
 
-// EjectConfig takes a backend out after errors that requests met.
+// EjectConfig takes a backend out after what requests met with it. When For is
+// over, one request at a time tries it; a backend that fails again stays out for
+// twice as long, up to ten times For.
 type EjectConfig struct {
-	Errors int           // errors within Within; 0: never; default 5
+	Errors int           // failures within Within: not reached, too late, broken off; 0: never; default 5
 	Within time.Duration // default 10 s
 	For    time.Duration // how long it stays out; default 30 s
-	AtMost float64       // share of the pool that may be out by ejection, 0 to 1; default 0.5
+	AtMost float64       // share of the pool that may be out by ejection, 0 to 1, rounded down; default 0.5
+	// Ratio is the share of answers within Within that are 5xx, failures
+	// included, 0 to 1; 0 (default): 5xx do not count. A request that makes every
+	// backend answer so would take AtMost of the pool out.
+	Ratio float64
+	// MinRequests is how many answers within Within Ratio needs; default 20.
+	MinRequests int
 }
 
 // RetryConfig is how a request is tried again on another backend.
@@ -170,6 +206,9 @@ type TLSConfig struct {
 	CA, Cert, Key string // PEM files; empty: the system's authorities, no client certificate
 	ServerName    string // empty: the host of the URL
 	SkipVerify    bool   // verify: false
+	// HTTP1 is http2: false. By default backends are offered HTTP/2 and
+	// HTTP/1.1 (RFC 7301), and choose.
+	HTTP1 bool
 }
 
 // TimeoutConfig is how long a backend may take.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -92,26 +93,25 @@ type server struct {
 	failures atomic.Uint64 // attempts that it failed
 
 	// What follows is guarded by the lock of the roster.
-	configured int         // its weight in the configuration in use
-	weight     int         // that, or what an operator has set; 0: it gets nothing
-	draining   bool        // it gets no new clients
-	busy       int         // requests and tunnels that it has
-	latency    latency     // of its answers
-	down       bool        // by the health checks
-	streak     int         // answers in a row that speak against down
-	errors     []time.Time // of the failures within eject.within, at most eject.errors
-	out        time.Time   // ejected until then; zero: not ejected
-	since      time.Time   // of the present state
-	began      time.Time   // when it came back, while slow_start lasts; zero: it is warm
+	configured int       // its weight in the configuration in use
+	weight     int       // that, or what an operator has set; 0: it gets nothing
+	draining   bool      // it gets no new clients
+	busy       int       // requests and tunnels that it has
+	latency    latency   // of its answers
+	down       bool      // by the health checks
+	streak     int       // answers in a row that speak against down
+	since      time.Time // of the present state
+	ejection
+	addrs []netip.Addr // that its name stood for; nil: it was not found yet
+	began time.Time    // when it came back, while slow_start lasts; zero: it is warm
 }
 
-// well reports whether the backend may be asked by clients that it knows. The
-// lock of the roster is held, here and below. (Comparing costs less than IsZero,
-// and every pick asks every backend.)
-func (s *server) well() bool { return !s.down && s.out == (time.Time{}) && s.weight > 0 }
-
-// open reports whether it may be asked by anybody.
-func (s *server) open() bool { return s.well() && !s.draining }
+// may reports whether the backend may be asked by clients that it knows, and by
+// all others unless it is draining. The lock of the roster is held, here and
+// below. (Comparing costs less than IsZero, and every pick asks every backend.)
+func (s *server) may(c errand, now time.Time) bool {
+	return !s.down && s.weight > 0 && (s.out == (time.Time{}) || s.admits(now, c))
+}
 
 // state is what an operator calls its health.
 func (s *server) state() string {
@@ -132,6 +132,9 @@ func (p *pool) adopt(r *roster) {
 	for _, b := range p.backends {
 		if s := r.servers[b.key()]; s != nil {
 			b.server = s
+			if b.dns != nil && len(s.addrs) > 0 {
+				b.dns.learn(s.addrs, 0, nil, p.log) // until it is looked up
+			}
 		}
 	}
 }
@@ -165,11 +168,11 @@ func (p *pool) settle(b *backend, now time.Time) {
 		b.configured, b.weight = b.wanted, b.wanted
 	}
 	before := b.state()
-	if p.health.Path == "" {
+	if !p.health.checks() {
 		b.down, b.streak = false, 0
 	}
-	if p.eject.Errors == 0 {
-		b.out, b.errors = time.Time{}, nil
+	if p.eject.Errors <= 0 && p.eject.Ratio <= 0 {
+		b.ejection = ejection{}
 	}
 	if after := b.state(); after != before {
 		b.since, b.began = now, now

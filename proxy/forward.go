@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,9 +37,12 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 	}
 	p.budget.earn()
 	p.balance.describe(v, &v.ask)
+	d := newDeadline(v)
+	defer d.end()
 	began := time.Now()
 	a, resp, fail := p.send(h, v, out)
 	v.spent("pool", began)
+	d.met()
 	if fail != nil {
 		return fail.verdict
 	}
@@ -55,7 +59,7 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Response, *failure) {
 	var last *failure
 	for {
-		b, fail := p.place(v, last)
+		b, fail := p.place(v, out.Method, last)
 		switch {
 		case fail != nil:
 			return nil, nil, fail
@@ -67,7 +71,7 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 			return nil, nil, last
 		case last != nil:
 			if !p.budget.spend() {
-				p.release(b)
+				p.giveUp(b, &v.ask)
 				return nil, nil, last
 			}
 			p.roster.retries.Add(1)
@@ -80,13 +84,14 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 			if v.upload == nil || v.upload.whole { // else the client was waited for too
 				p.answered(b, resp.StatusCode, took, time.Now())
 			}
+			a.served(resp.StatusCode)
 			return a, resp, nil
 		}
 		if !fail.final && !fail.stale { // a backend may close idle connections
 			p.slowed(b, took, time.Now())
-			p.failed(b)
+			a.failed()
 		}
-		if v.pool.Attempts >= p.attempts || !fail.retryable(out.Method, v.upload) {
+		if v.pool.Attempts >= p.attempts || v.late() || !fail.retryable(out.Method, v.upload) {
 			return nil, nil, fail
 		}
 		last = fail
@@ -96,12 +101,15 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 
 // place finds a backend with room for the next attempt. Where the last one met
 // a stale connection, and there is nobody else, it is the same one again.
-func (p *pool) place(v *visit, last *failure) (*backend, *failure) {
-	ctx := v.req.HTTP.Context()
-	b, fail := p.acquire(ctx, &v.ask)
+func (p *pool) place(v *visit, method string, last *failure) (*backend, *failure) {
+	v.ask.errand = unsafe
+	if v.pool.Attempts+1 < p.attempts && idempotent(method) && (v.upload == nil || v.upload.whole) {
+		v.ask.errand = safe // whatever becomes of it, another backend can be asked
+	}
+	b, fail := p.acquire(v.way, &v.ask)
 	if b == nil && fail == nil && last != nil && last.stale {
 		v.ask.tried = nil
-		b, fail = p.acquire(ctx, &v.ask)
+		b, fail = p.acquire(v.way, &v.ask)
 	}
 	if v.ask.waited > 0 {
 		v.pool.Waited = max(1, v.ask.waited.Milliseconds())
@@ -120,11 +128,17 @@ type attempt struct {
 	b      *backend
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	began  time.Time
+	// trial is set when it is to decide whether the backend comes back from an
+	// ejection, decided when it has.
+	trial, decided bool
 
 	// Written by the transport in the goroutine of RoundTrip.
-	tries  int
+	asked  bool // for a connection
+	tries  int  // connections that it was given
+	shared bool // the last one carries many requests at a time
 	sent   bool
-	reused bool
+	reused bool // the connection had been idle
 
 	heard atomic.Bool // written by the goroutine that reads the answer
 
@@ -136,8 +150,8 @@ type attempt struct {
 }
 
 func newAttempt(h *Handler, v *visit, p *pool, b *backend) *attempt {
-	a := &attempt{h: h, v: v, pool: p, b: b}
-	a.ctx, a.cancel = context.WithCancelCause(v.req.HTTP.Context())
+	a := &attempt{h: h, v: v, pool: p, b: b, trial: v.ask.trial, began: time.Now()}
+	a.ctx, a.cancel = context.WithCancelCause(v.way)
 	a.ctx = httptrace.WithClientTrace(a.ctx, &httptrace.ClientTrace{
 		GetConn:              a.getConn,
 		GotConn:              a.gotConn,
@@ -156,23 +170,62 @@ func (a *attempt) done() {
 	}
 	a.cancel(errAnswerOver)
 	a.pool.release(a.b)
-}
-
-// getConn runs before each sending. The transport would send some requests
-// again by itself when an idle connection turns out to be closed; such a retry
-// would be in nobody's count and budget, so it is made by us or not at all.
-func (a *attempt) getConn(string) {
-	if a.tries++; a.tries > 1 {
-		a.cancel(errSilentTry)
+	if a.trial && !a.decided {
+		a.pool.undecided(a.b)
 	}
 }
+
+// served notes that the backend has answered the attempt.
+func (a *attempt) served(status int) {
+	if a.trial {
+		a.decided = true
+		a.pool.decide(a.b, status < http.StatusInternalServerError || a.pool.eject.Ratio <= 0)
+		return
+	}
+	a.pool.served(a.b, status)
+}
+
+// failed notes that the backend has failed the attempt.
+func (a *attempt) failed() {
+	if a.trial && !a.decided {
+		a.decided = true
+		a.b.failures.Add(1)
+		a.pool.decide(a.b, false)
+		return
+	}
+	a.pool.failed(a.b)
+}
+
+// getConn runs before each search for a connection. What the transport refuses
+// to send at all never gets so far.
+func (a *attempt) getConn(string) { a.asked = true }
 
 // gotConn runs when a connection is there and nothing is written yet.
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
-	a.reused, a.sent = info.Reused, true
+	a.tries++
+	a.shared = shared(info.Conn)
+	if a.tries > 1 && !a.again() {
+		a.cancel(errSilentTry)
+		return
+	}
+	a.reused = info.Reused && !a.shared || info.WasIdle // one that is shared breaks with requests on it, too
+	a.sent = true
 	if !info.Reused {
 		a.pool.origin.leaks.learn(info.Conn.RemoteAddr())
 	}
+}
+
+// again counts a request that the transport sends once more by itself over
+// HTTP/2: the backend has said that it did nothing about it (RFC 9113 section
+// 8.7). It reports whether one more is allowed.
+func (a *attempt) again() bool {
+	if a.v.pool.Attempts >= a.pool.attempts || !a.pool.budget.spend() {
+		return false
+	}
+	a.v.pool.Attempts++
+	a.pool.roster.retries.Add(1)
+	a.b.requests.Add(1)
+	return true
 }
 
 // interim passes on the hints of a backend (RFC 8297), and no other interim
@@ -221,7 +274,7 @@ func (a *attempt) try(template *http.Request) (resp *http.Response, took time.Du
 func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	out := template.WithContext(a.ctx)
 	u := *template.URL
-	u.Scheme, u.Host = a.b.url.Scheme, a.b.url.Host
+	u.Scheme, u.Host = a.b.url.Scheme, a.b.authority()
 	out.URL = &u
 	if out.Host == "" { // HTTP/1.0
 		out.Host = a.b.host
@@ -233,10 +286,14 @@ func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
 	a.mu.Lock()
 	a.over = true
 	a.mu.Unlock()
-	if err != nil {
-		return nil, a.explain(err)
+	if err == nil {
+		if err = malformed(resp); err == nil {
+			return resp, nil
+		}
+		_ = resp.Body.Close()
+		a.heard.Store(true)
 	}
-	return resp, nil
+	return nil, a.explain(err)
 }
 
 // explain finds out whose fault it was. The client's comes first: a body that
@@ -246,19 +303,31 @@ func (a *attempt) explain(err error) *failure {
 	if verdict, ok := a.v.clientFault(); ok {
 		return &failure{verdict: verdict, sent: a.sent, final: true}
 	}
-	if a.tries == 0 { // what the transport itself would not send is no backend's fault
+	if !a.asked { // what the transport itself would not send is no backend's fault
 		return &failure{verdict: gate.Refusal(gate.HTTPFieldValue, gate.Enforce, err.Error()), final: true}
 	}
 	f := &failure{sent: a.sent, heard: a.heard.Load()}
-	f.stale = a.reused && !f.heard && !isTimeout(err)
-	if errors.Is(err, errSilentTry) {
+	late := isTimeout(err) || errors.Is(context.Cause(a.ctx), os.ErrDeadlineExceeded)
+	if a.v.late() { // no time is left for another backend
+		late, f.final = true, !a.hadTime()
+	}
+	switch reset := resetCode(err); {
+	case reset == resetRefused: // it did nothing about it
+		f.sent = false
+	case reset == resetCancel && a.v.expires(): // the time that the client gives is over, and the backend says so
+		late, f.final = true, true
+	}
+	f.stale = a.reused && !f.heard && !late
+	if errors.Is(context.Cause(a.ctx), errSilentTry) {
 		f.sent = false // the transport knows that sending again is safe
 	}
 	reason := gate.PoolBadAnswer
 	switch {
+	case late && a.v.late():
+		reason = gate.PoolTimeout
 	case !a.sent:
 		reason = gate.PoolConnect
-	case isTimeout(err):
+	case late:
 		reason = gate.PoolTimeout
 	}
 	f.verdict = gate.Failure(reason, fmt.Errorf("backend %s: %w", a.b.name, err))

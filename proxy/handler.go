@@ -53,6 +53,8 @@ type Stages struct {
 	// Fleet is what is known of the backends beyond this handler. With one,
 	// Activate has to be called; without one nothing is known.
 	Fleet *Fleet
+	// Tunnels outlives the handler, where one comes after it; nil: of its own.
+	Tunnels *Tunnels
 }
 
 // Identity is what every record says about the gateway that wrote it.
@@ -83,6 +85,8 @@ type Handler struct {
 	pages  map[int]page // for requests that no route takes
 	// cookies are the names of all sticky cookies.
 	cookies []string
+
+	tunnels *Tunnels
 }
 
 // defaultGrace stands in for a BodyGrace of zero.
@@ -111,6 +115,9 @@ func New(cfg Config, st Stages, id Identity, log *zap.Logger) (*Handler, error) 
 	}
 	if h.grace <= 0 {
 		h.grace = defaultGrace
+	}
+	if h.tunnels = st.Tunnels; h.tunnels == nil {
+		h.tunnels = new(Tunnels)
 	}
 	var err error
 	if h.pages, err = readPages(cfg.Pages); err != nil {
@@ -370,7 +377,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	case cut:
 		panic(http.ErrAbortHandler)
 	case v.tunnel != nil:
-		v.tunnel.run()
+		h.watched(v.tunnel)
 		h.settle(v)
 		h.emit(v.req.ID, closing(rec, v.tunnel))
 	default:

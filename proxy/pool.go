@@ -3,8 +3,11 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +28,10 @@ type pool struct {
 	queue     QueueConfig
 	sticky    *sticky // nil: no cookie
 	transport http.RoundTripper
-	idle      func() // closes idle connections
+	lookup    lookup
+	reach     func(context.Context, *backend) error // opens a connection and closes it
+	expect    *regexp.Regexp                        // of health.body; nil: it is none
+	idle      func()                                // closes idle connections
 	origin    *origin
 	budget    *budget
 	log       *zap.Logger
@@ -45,6 +51,7 @@ type pool struct {
 type backend struct {
 	name   string
 	url    *url.URL // scheme and host, as the transport knows it
+	dns    *name    // nil: the host is an address
 	host   string   // for requests that name none
 	shown  string   // to operators: the URL as configured
 	wanted int      // its weight as configured
@@ -64,25 +71,28 @@ func newPool(cfg PoolConfig, secret []byte, log *zap.Logger) (*pool, error) {
 	if len(cfg.Backends) == 0 {
 		return nil, errors.New("no backends")
 	}
-	transport, err := newTransport(cfg)
-	if err != nil {
-		return nil, err
-	}
 	r := &roster{}
 	p := &pool{
 		name: cfg.Name, health: cfg.Health, eject: cfg.Eject, attempts: max(1, cfg.Retry.Attempts), timeout: cfg.Timeout,
 		slow: cfg.SlowStart, most: cfg.MaxConnections, queue: cfg.Queue,
-		transport: transport, idle: transport.CloseIdleConnections,
+		lookup: resolver{new(net.Dialer).DialContext}.lookup,
 		budget: newBudget(cfg.Retry.Budget), log: log.With(zap.String("pool", cfg.Name)),
 		stop: func() {}, roster: r, mu: r,
 	}
+	var err error
 	if p.balance, err = newBalancer(cfg, secret); err != nil {
 		return nil, err
 	}
 	if p.sticky, err = newSticky(cfg, secret); err != nil {
 		return nil, err
 	}
+	if expr, ok := BodyPattern(cfg.Health.Body); ok {
+		if p.expect, err = regexp.Compile(expr); err != nil {
+			return nil, fmt.Errorf("health.body: %w", err)
+		}
+	}
 	now := time.Now()
+	var names []*name
 	urls := make([]*url.URL, 0, len(cfg.Backends))
 	for i, bc := range cfg.Backends {
 		b, err := newBackend(i, bc, now)
@@ -96,22 +106,45 @@ func newPool(cfg PoolConfig, secret []byte, log *zap.Logger) (*pool, error) {
 		}
 		p.tiers[tier] = append(p.tiers[tier], b)
 		urls = append(urls, bc.URL)
+		if b.dns != nil {
+			names = append(names, b.dns)
+		}
 	}
 	p.ready = make([]candidate, 0, len(p.backends))
+	transport, err := newTransports(cfg, names)
+	if err != nil {
+		return nil, err
+	}
+	p.transport, p.reach, p.idle = transport, transport.reach, transport.CloseIdleConnections
 	p.origin = newOrigin(urls)
 	return p, nil
 }
 
-// start begins the health checks, one goroutine a backend. stop ends them.
+// start begins the health checks and the lookups, one goroutine a backend for
+// each. stop ends them.
 func (p *pool) start() {
-	if p.health.Path == "" {
-		return
-	}
 	ctx, stop := context.WithCancel(context.Background())
 	p.stop = stop
 	for _, b := range p.backends {
-		p.watches.Go(func() { p.watch(ctx, b) })
+		if p.health.checks() {
+			p.watches.Go(func() { p.watch(ctx, b) })
+		}
+		if b.dns != nil {
+			p.watches.Go(func() { b.dns.keep(ctx, p.lookup, func(left bool) { p.learned(b, left) }, p.log) })
+		}
 	}
+}
+
+// learned keeps what a backend's name stands for, for the next configuration
+// too, and closes idle connections when an address was left.
+func (p *pool) learned(b *backend, left bool) {
+	if left {
+		p.idle()
+	}
+	addrs := b.dns.known()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b.addrs = addrs
 }
 
 func (p *pool) close() {
@@ -124,6 +157,8 @@ func (p *pool) close() {
 type ask struct {
 	tried    []*backend // not to be asked again
 	own      *backend   // the one that a sticky client is to go to; nil: any
+	errand   errand     // on a backend that may come back from an ejection
+	trial    bool       // the backend that was found is on trial with it
 	pressing bool       // a sticky client cannot wait for its own any longer
 	waited   time.Duration
 	key      uint64 // of what the pool hashes on
@@ -134,32 +169,38 @@ type ask struct {
 // up, not ejected, not tried yet, and not full. It returns nil when there is
 // none, and whether that is because they are full. The lock is held.
 func (p *pool) find(a *ask, now time.Time) (b *backend, busy bool) {
-	if own := a.own; own != nil && p.back(own, now).well() && !slices.Contains(a.tried, own) {
+	a.trial = false
+	if own := a.own; own != nil && own.may(a.errand, now) && !slices.Contains(a.tried, own) {
 		if p.room(own) {
 			own.busy++
+			a.trial = own.begin(now)
 			return own, false
 		}
 		if !a.pressing {
 			return nil, true
 		}
 	}
-	from, busy := p.candidates(a, now)
+	from, busy := p.candidates(a, a.errand, now)
+	if len(from) == 0 && !busy {
+		from, busy = p.candidates(a, last, now)
+	}
 	if len(from) == 0 {
 		return nil, busy
 	}
 	b = p.balance.choose(from, a)
 	b.busy++
+	a.trial = b.begin(now)
 	return b, false
 }
 
 // candidates returns who may be asked. Backups are, when nobody else is up: one
 // that has room does not help a pool that is only busy.
-func (p *pool) candidates(a *ask, now time.Time) (from []candidate, busy bool) {
+func (p *pool) candidates(a *ask, c errand, now time.Time) (from []candidate, busy bool) {
 	for _, tier := range p.tiers {
 		from = p.ready[:0]
 		for _, b := range tier {
 			switch {
-			case !p.back(b, now).open() || len(a.tried) > 0 && slices.Contains(a.tried, b):
+			case !b.may(c, now) || b.draining || len(a.tried) > 0 && slices.Contains(a.tried, b):
 			case !p.room(b):
 				busy = true
 			default:
@@ -171,14 +212,6 @@ func (p *pool) candidates(a *ask, now time.Time) (from []candidate, busy bool) {
 		}
 	}
 	return nil, false
-}
-
-// back returns the backend, readmitted if its time has come.
-func (p *pool) back(b *backend, now time.Time) *backend {
-	if b.out != (time.Time{}) {
-		p.readmit(now)
-	}
-	return b
 }
 
 // room reports whether a backend can take one more request.
@@ -228,14 +261,16 @@ type QueueStatus struct {
 // BackendStatus is what is known about a backend. It is for operators: a
 // client is told nothing of it.
 type BackendStatus struct {
-	Name   string `json:"name"`
-	URL    string `json:"url"`
-	Weight int    `json:"weight"` // in effect; 0: it gets nothing
+	Name string `json:"name"`
+	URL  string `json:"url"`
+	// Addresses are what a host name stands for; empty for an address.
+	Addresses []string `json:"addresses,omitempty"`
+	Weight    int      `json:"weight"` // in effect; 0: it gets nothing
 	// Configured is the weight in the configuration, where an operator has set
 	// another one.
 	Configured int `json:"configured_weight,omitempty"`
 	// State is "up", "down" (the health checks say so) or "ejected" (requests
-	// met errors).
+	// met errors, and none has been answered since).
 	State    string    `json:"state"`
 	Since    time.Time `json:"since"` // of the state
 	Draining bool      `json:"draining"`
@@ -268,7 +303,6 @@ func (p *pool) status(now time.Time) PoolStatus {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.readmit(now)
 	s.Queue.Waiting = len(r.line)
 	for i, b := range p.backends {
 		s.Backends[i] = p.show(b, now)
@@ -282,6 +316,9 @@ func (p *pool) show(b *backend, now time.Time) BackendStatus {
 		Name: b.name, URL: b.shown, Weight: b.weight, State: b.state(), Since: b.since, Draining: b.draining,
 		Backup: b.backup, Zone: b.zone.String(), InFlight: b.busy, Most: p.most, Latency: b.latency.milliseconds(),
 		Requests: b.requests.Load(), Failures: b.failures.Load(),
+	}
+	if b.dns != nil {
+		s.Addresses = b.dns.addresses()
 	}
 	if b.weight != b.configured {
 		s.Configured = b.configured

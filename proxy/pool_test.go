@@ -30,6 +30,9 @@ func testPool(t testing.TB, set func(*PoolConfig), weights ...int) *pool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, b := range p.backends {
+		b.dns = nil // nobody is asked for its address
+	}
 	return p
 }
 
@@ -38,11 +41,26 @@ func (p *pool) pick(tried []*backend) *backend {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	b, _ := p.find(&ask{tried: tried}, now)
+	a := &ask{tried: tried, errand: safe}
+	b, _ := p.find(a, now)
+	if b != nil {
+		p.unfind(b, a, now)
+	}
+	return b
+}
+
+// try is a request that is over at once but for what it says of the backend,
+// and tells whether it is on trial with it.
+func (p *pool) try(tried []*backend, c errand) (*backend, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	a := &ask{tried: tried, errand: c}
+	b, _ := p.find(a, now)
 	if b != nil {
 		p.leave(b, now)
 	}
-	return b
+	return b, a.trial
 }
 
 // picks returns the names of the next n picks.
@@ -119,6 +137,13 @@ func TestEjection(t *testing.T) {
 			t.Errorf("a is back too early: %s", got)
 		}
 		time.Sleep(time.Millisecond)
+		if got, trial := p.try([]*backend{b, p.backends[2]}, safe); got != a || !trial {
+			t.Fatalf("after its time: %v, on trial %v, want a on trial", got, trial)
+		}
+		if got := picks(p, 4); strings.Contains(got, "a") {
+			t.Errorf("a is on trial with more than one request: %s", got)
+		}
+		p.decide(a, true)
 		if got := picks(p, 4); strings.Count(got, "a") != 2 {
 			t.Errorf("a is not back by its weight: %s", got)
 		}

@@ -83,9 +83,13 @@ func (p *pool) wait(ctx context.Context, w *waiter) (*backend, *failure) {
 	switch {
 	case ctx.Err() != nil:
 		if w.got != nil {
-			p.leave(w.got, now)
+			p.unfind(w.got, w.ask, now)
 		}
-		return nil, &failure{verdict: gate.Failure(gate.PoolClientGone, context.Cause(ctx)), final: true}
+		reason := gate.PoolClientGone
+		if errors.Is(context.Cause(ctx), errRouteTime) {
+			reason = gate.PoolTimeout
+		}
+		return nil, &failure{verdict: gate.Failure(reason, context.Cause(ctx)), final: true}
 	case w.got == nil: // a sticky client may go elsewhere, and an ejection may be over
 		w.ask.pressing = true
 		w.got, _ = p.find(w.ask, now)
@@ -128,6 +132,20 @@ func (p *pool) release(b *backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.leave(b, time.Now())
+}
+
+// giveUp gives back a place that was found and is not going to be used.
+func (p *pool) giveUp(b *backend, a *ask) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unfind(b, a, time.Now())
+}
+
+func (p *pool) unfind(b *backend, a *ask, now time.Time) {
+	if a.trial {
+		b.trial, a.trial = false, false
+	}
+	p.leave(b, now)
 }
 
 func (p *pool) leave(b *backend, now time.Time) {

@@ -145,6 +145,9 @@ func micros(req *gate.Request) map[string]int64 {
 func closing(rec gate.Record, t *tunnel) gate.Record {
 	took := time.Since(t.opened)
 	rec.Event = "closed"
+	if why := t.reason(); why != "" {
+		rec.Detail = why
+	}
 	rec.Time = t.opened.Add(took)
 	rec.Tunnel = &gate.RecordTunnel{Received: t.received.Load(), Sent: t.sent.Load(), Seconds: int64(took.Seconds())}
 	rec.Micros = map[string]int64{"total": took.Microseconds()}

@@ -138,7 +138,7 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	if v.http1() && v.unread() {
 		header["Connection"] = []string{"close"}
 	}
-	trailers := !bodyless && resp.ContentLength < 0 && v.req.HTTP.ProtoAtLeast(1, 1)
+	trailers := !bodyless && v.req.HTTP.ProtoAtLeast(1, 1) && (resp.ContentLength < 0 || !v.http1())
 	if trailers && len(resp.Trailer) > 0 {
 		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks.tokens())
 	}
@@ -286,7 +286,7 @@ func (p *portion) free() {
 // cutOff is the verdict of an answer that ended before its end. It may be the
 // client's doing.
 func (a *attempt) cutOff(reason gate.Reason, err error) gate.Verdict {
-	late := errors.Is(context.Cause(a.ctx), os.ErrDeadlineExceeded)
+	late := errors.Is(context.Cause(a.ctx), os.ErrDeadlineExceeded) || a.v.late()
 	if !late {
 		if verdict, ok := a.v.clientFault(); ok {
 			return verdict
@@ -300,6 +300,6 @@ func (a *attempt) cutOff(reason gate.Reason, err error) gate.Verdict {
 
 // blame is the verdict of an answer that the backend spoiled.
 func (a *attempt) blame(reason gate.Reason, err error) gate.Verdict {
-	a.pool.failed(a.b)
+	a.failed()
 	return gate.Failure(reason, fmt.Errorf("backend %s: %w", a.b.name, err))
 }

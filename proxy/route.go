@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/internal/gate"
 )
@@ -27,10 +28,13 @@ type router struct {
 
 // A site is a route and what it takes.
 type site struct {
+	config  *RouteConfig
 	route   *gate.Route
 	pool    *pool  // nil: split decides
 	split   *split // nil: there is one pool
 	maxBody int64
+	timeout time.Duration // to the head of the answer; 0: no limit
+	tunnel  TunnelConfig
 	allow   string // the value of Allow
 
 	mask     MaskConfig
@@ -88,7 +92,7 @@ func newRouter(cfg Config, pools map[string]*pool) (*router, error) {
 // newSite is a route without what it takes.
 func newSite(cfg Config, rc *RouteConfig, pools map[string]*pool) (*site, error) {
 	s := &site{
-		route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody,
+		config: rc, route: &rc.Route, pool: pools[rc.Route.Pool], maxBody: rc.Route.MaxBody, timeout: rc.Timeout, tunnel: rc.Tunnel,
 		anyHost: len(rc.Hosts) == 0, anyPath: len(rc.Paths) == 0,
 		allow: allowValue(cfg.Methods, rc.Route.Methods),
 		mask:  rc.Mask, headers: rc.Headers, paths: newPathMap(rc.Rewrite.StripPrefix, rc.Rewrite.AddPrefix), host: rc.Rewrite.Host,

@@ -214,6 +214,6 @@ func (v *visit) keeps(answered *backend) bool {
 	case answered:
 		return !v.renew || own.draining
 	default:
-		return own.well() && !slices.Contains(v.ask.tried, own)
+		return own.may(unsafe, time.Now()) && !slices.Contains(v.ask.tried, own)
 	}
 }

@@ -79,7 +79,7 @@ func TestTLSToBackends(t *testing.T) {
 			tc.change(&g.pool().TLS)
 			g.start(t)
 			a := g.ask(t, get, "")
-			if a.status != tc.status || tc.status == 200 && a.body != "app.internal HTTP/1.1" {
+			if a.status != tc.status || tc.status == 200 && a.body != "app.internal HTTP/2.0" {
 				t.Errorf("answer %d %q (%s)", a.status, a.body, g.records.last(t, 1).Detail)
 			}
 			if strings.Contains(a.body, "x509") || strings.Contains(a.body, "certificate") {
@@ -150,5 +150,62 @@ func TestBytesAfterAnAnswer(t *testing.T) {
 	clients.Wait()
 	if poisoned.Load() > 0 || served.Load() < 3500 {
 		t.Errorf("of 4000 requests %d got their answer, %d that of somebody else", served.Load(), poisoned.Load())
+	}
+}
+
+// TestWhatABackendMustProve: a certificate that is over, one for an address, a
+// version of TLS that is broken, and checks that are verified like requests.
+func TestWhatABackendMustProve(t *testing.T) {
+	serve := func(t *testing.T, c *tls.Config, name string, end time.Time) *rig {
+		t.Helper()
+		certPEM, keyPEM := testkit.CertificatePEM(t, end, name)
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, certPEM, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		loaded, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hi") }))
+		c.Certificates = []tls.Certificate{loaded}
+		b.TLS = c
+		b.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
+		b.StartTLS()
+		t.Cleanup(b.Close)
+		g := newRig(b.Listener.Addr().String())
+		g.pool().Backends[0].URL.Scheme = "https"
+		g.pool().TLS.CA = ca
+		return g
+	}
+	hour := time.Now().Add(time.Hour)
+	for _, tc := range []struct {
+		rule   string
+		rig    func(*testing.T) *rig
+		status int
+	}{
+		{"a certificate for the address", func(t *testing.T) *rig { return serve(t, &tls.Config{}, "127.0.0.1", hour) }, 200},
+		{"a certificate that is over", func(t *testing.T) *rig { return serve(t, &tls.Config{}, "127.0.0.1", time.Now().Add(-time.Minute)) }, 502},
+		{"TLS 1.1", func(t *testing.T) *rig {
+			return serve(t, &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, "127.0.0.1", hour) //nolint:gosec // what is tested
+		}, 502},
+		{"TLS 1.2", func(t *testing.T) *rig { return serve(t, &tls.Config{MaxVersion: tls.VersionTLS12}, "127.0.0.1", hour) }, 200},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			g := tc.rig(t)
+			h := &g.pool().Health
+			h.Path, h.Interval, h.Timeout, h.Unhealthy, h.Healthy = "/", 10*time.Millisecond, 5*time.Second, 1, 1
+			h.Status = []proxy.StatusRange{{From: 200, To: 299}}
+			g.start(t)
+			if a := g.ask(t, get, ""); a.status != tc.status && (tc.status != 502 || a.status != 503) {
+				t.Errorf("status %d, want %d (%s)", a.status, tc.status, g.records.last(t, 1).Detail)
+			}
+			want := map[int]string{200: "up", 502: "down"}[tc.status]
+			for end := time.Now().Add(10 * time.Second); g.handler.Pools()[0].Backends[0].State != want; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("the check says %s, want %s", g.handler.Pools()[0].Backends[0].State, want)
+				}
+			}
+		})
 	}
 }

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// tunnelIdle is how long a tunnel may carry nothing in either direction.
-	tunnelIdle = 10 * time.Minute
 	// tunnelBuffer is small: most tunnels are idle most of the time.
 	tunnelBuffer = 4 << 10
 	// tunnelHead bounds the time in which a client takes the head of its 101.
@@ -60,7 +58,10 @@ func (h *Handler) upgrade(v *visit, a *attempt, resp *http.Response) gate.Verdic
 		_ = backend.Close()
 		return gate.Failure(gate.PoolClientGone, err)
 	}
-	t := &tunnel{client: client, read: client, backend: backend, done: a.done, opened: time.Now()}
+	t := &tunnel{
+		client: client, read: client, backend: backend, done: a.done, opened: time.Now(),
+		limits: v.site.tunnel, asked: *v.req, route: v.site.config, pool: a.pool.name, server: a.b.shown,
+	}
 	if n := buffered.Reader.Buffered(); n > 0 {
 		early, _ := buffered.Reader.Peek(n) // what is buffered can be had
 		t.read = io.MultiReader(bytes.NewReader(bytes.Clone(early)), client)
@@ -101,41 +102,105 @@ func accepted(head *gate.Head, answer http.Header) bool {
 }
 
 // A tunnel carries bytes between a client and a backend until both have said
-// all they have to say, one of them is gone, or both are silent for long. It
-// belongs to the goroutine that calls run; closing the client's connection
-// ends it.
+// all they have to say, one of them is gone, both are silent for long, or a new
+// configuration does not want it any more. It belongs to the goroutine that
+// calls run; closing the client's connection ends it.
 type tunnel struct {
 	client  net.Conn
 	read    io.Reader // from the client: what came early, then the connection
 	backend io.ReadWriteCloser
 	done    func() // releases the backend
 	opened  time.Time
+	limits  TunnelConfig
+
+	// By what it was opened.
+	asked  gate.Request
+	route  *RouteConfig
+	pool   string
+	server string // the URL of the backend
 
 	received, sent atomic.Int64 // from and to the client
 	last           atomic.Int64 // when something was carried, in nanoseconds since opened
 	closing        sync.Once
+
+	mu     sync.Mutex
+	idle   *time.Timer // these would end it; nil: not set
+	max    *time.Timer
+	notice *time.Timer
+	why    string // it was ended; empty: it ended by itself
+	over   bool
 }
 
 func (t *tunnel) run() {
 	defer t.close()
-	var idle *time.Timer
-	var ready sync.Mutex // idle is set before it can fire
-	ready.Lock()
-	idle = time.AfterFunc(tunnelIdle, func() {
-		ready.Lock()
-		defer ready.Unlock()
-		if left := tunnelIdle - (time.Since(t.opened) - time.Duration(t.last.Load())); left > 0 {
-			idle.Reset(left)
-			return
-		}
-		t.close()
-	})
-	ready.Unlock()
+	if t.limits.Idle > 0 {
+		t.await(t.limits.Idle)
+	}
+	if t.limits.Max > 0 {
+		t.set(&t.max, t.limits.Max, func() { t.end("longer than tunnel.max") })
+	}
 	var both sync.WaitGroup
 	both.Go(func() { t.carry(t.backend, t.read, &t.received) })
 	both.Go(func() { t.carry(t.client, t.backend, &t.sent) })
 	both.Wait()
-	idle.Stop()
+}
+
+// await ends the tunnel when nothing was carried for as long as it may be idle,
+// of which left remain.
+func (t *tunnel) await(left time.Duration) {
+	t.set(&t.idle, left, func() {
+		if left := t.limits.Idle - (time.Since(t.opened) - time.Duration(t.last.Load())); left > 0 {
+			t.await(left)
+			return
+		}
+		t.end("silent for longer than tunnel.idle")
+	})
+}
+
+// warn gives the tunnel a while to end by itself. A second notice does not make
+// it longer.
+func (t *tunnel) warn(grace time.Duration, why string) {
+	t.mu.Lock()
+	told := t.notice != nil
+	t.mu.Unlock()
+	if !told {
+		t.set(&t.notice, grace, func() { t.end(why) })
+	}
+}
+
+// spare takes a notice back.
+func (t *tunnel) spare() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.notice != nil && t.notice.Stop() {
+		t.notice = nil
+	}
+}
+
+// set runs f after a while, unless the tunnel is over then.
+func (t *tunnel) set(timer **time.Timer, d time.Duration, f func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.over {
+		*timer = time.AfterFunc(d, f)
+	}
+}
+
+// end closes the tunnel for a reason.
+func (t *tunnel) end(why string) {
+	t.mu.Lock()
+	if t.why == "" && !t.over {
+		t.why = why
+	}
+	t.mu.Unlock()
+	t.close()
+}
+
+// reason is why the tunnel was ended; empty: it ended by itself.
+func (t *tunnel) reason() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.why
 }
 
 // carry copies one direction. At its end the other side is told so, and may
@@ -166,6 +231,14 @@ func (t *tunnel) carry(to io.Writer, from io.Reader, count *atomic.Int64) {
 // close ends both connections. What they still had to say is lost.
 func (t *tunnel) close() {
 	t.closing.Do(func() {
+		t.mu.Lock()
+		t.over = true
+		for _, timer := range [...]*time.Timer{t.idle, t.max, t.notice} {
+			if timer != nil {
+				timer.Stop()
+			}
+		}
+		t.mu.Unlock()
 		_ = t.client.Close()
 		_ = t.backend.Close()
 		t.done()

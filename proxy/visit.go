@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
@@ -16,6 +17,8 @@ type visit struct {
 	in     gate.Inbound // nil: the request did not come through the guard
 	body   *clientBody  // nil: the request has none
 	upload *upload      // what the stages left of it; nil: not sent yet
+	// way ends with the request, and when it has taken too long to be answered.
+	way context.Context
 
 	pages map[int]page // the gateway's own answers, where somebody has written one
 	found found

@@ -191,3 +191,23 @@ routes:
 		}
 	}
 }
+
+// Values that may be credentials are not printed.
+func TestPrintHidesCredentials(t *testing.T) {
+	c, ds := loadText(t, t.TempDir(), `pools:
+  app:
+    backends: [{url: "http://10.0.0.11:8080"}]
+    health: {path: /, headers: {Authorization: Bearer hunter2, X-Api-Key: hunter2, X-Plain: seen}}
+routes: [{name: all, pool: app}]
+`)
+	if ds.Fatal() {
+		t.Fatal(ds)
+	}
+	var out bytes.Buffer
+	if err := c.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "X-Plain: seen") {
+		t.Errorf("printed:\n%s", out.String())
+	}
+}

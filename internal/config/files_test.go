@@ -35,6 +35,9 @@ func fixtures(t *testing.T) string {
 	}{
 		"site.pem":          {0o644, cert},
 		"site.key":          {0o600, key},
+		"ca.pem":            {0o644, cert},
+		"client.pem":        {0o644, cert},
+		"client.key":        {0o600, key},
 		"other.key":         {0o600, oldKey},
 		"expired.pem":       {0o644, old},
 		"expired.key":       {0o600, oldKey},
@@ -52,6 +55,7 @@ func fixtures(t *testing.T) string {
 		"pages/404.html":    {0o644, []byte("<!doctype html><title>Not here</title>\n")},
 		"pages/who.html":    {0o644, []byte("<p>Good bye, {client.ip}\n")},
 		"pages/large.html":  {0o644, bytes.Repeat([]byte("large\n"), 64<<10)},
+		"rules/grpc.conf":   {0o644, []byte("# nothing yet\n")},
 		"share.secret":      {0o600, secret},
 		"redis.password":    {0o600, []byte("made up\n")},
 		"open.secret":       {0o644, secret},

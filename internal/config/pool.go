@@ -21,7 +21,7 @@ func newPool(name string) proxy.PoolConfig {
 		Queue:  proxy.QueueConfig{Length: 100, Wait: 2 * time.Second},
 		Health: proxy.HealthConfig{Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 2, Unhealthy: 3,
 			Status: []proxy.StatusRange{{From: 200, To: 399}}},
-		Eject:   proxy.EjectConfig{Errors: 5, Within: 10 * time.Second, For: 30 * time.Second, AtMost: 0.5},
+		Eject:   proxy.EjectConfig{Errors: 5, Within: 10 * time.Second, For: 30 * time.Second, AtMost: 0.5, MinRequests: 20},
 		Retry:   proxy.RetryConfig{Attempts: 2, Budget: 0.2},
 		Timeout: proxy.TimeoutConfig{Connect: 2 * time.Second, Header: time.Minute, Idle: time.Minute},
 	}
@@ -49,6 +49,8 @@ func (r *reader) pool(o *object, name string) proxy.PoolConfig {
 		set(o, "within", &p.Eject.Within, duration(time.Millisecond, 24*time.Hour))
 		set(o, "for", &p.Eject.For, duration(time.Millisecond, 24*time.Hour))
 		set(o, "at_most", &p.Eject.AtMost, percent)
+		set(o, "ratio", &p.Eject.Ratio, percent)
+		set(o, "min_requests", &p.Eject.MinRequests, integer(1, 1_000_000))
 	})
 	o.section("retry", func(o *object) {
 		set(o, "attempts", &p.Retry.Attempts, integer(1, 10))
@@ -63,17 +65,6 @@ func (r *reader) pool(o *object, name string) proxy.PoolConfig {
 	return p
 }
 
-func (r *reader) health(o *object, h *proxy.HealthConfig) {
-	set(o, "path", &h.Path, parseHealthPath)
-	set(o, "interval", &h.Interval, duration(10*time.Millisecond, 24*time.Hour))
-	set(o, "timeout", &h.Timeout, duration(time.Millisecond, time.Hour))
-	set(o, "healthy", &h.Healthy, integer(1, 1000))
-	set(o, "unhealthy", &h.Unhealthy, integer(1, 1000))
-	if setList(o, "status", &h.Status, parseStatus) && len(h.Status) == 0 && !r.within(o.join("status")) {
-		r.fail(o.join("status"), "no status: no backend could ever be healthy", "remove the key for the default")
-	}
-}
-
 func (r *reader) poolTLS(o *object, t *proxy.TLSConfig) {
 	set(o, "ca", &t.CA, r.file)
 	set(o, "cert", &t.Cert, r.file)
@@ -84,6 +75,9 @@ func (r *reader) poolTLS(o *object, t *proxy.TLSConfig) {
 		}
 		return s, nil
 	})
+	http2 := true
+	set(o, "http2", &http2, flag("false", "true"))
+	t.HTTP1 = !http2
 	verify := true
 	set(o, "verify", &verify, flag("false", "true"))
 	t.SkipVerify = !verify
@@ -122,8 +116,8 @@ func parseBackend(s string) (*url.URL, error) {
 	switch {
 	case err != nil || u.Scheme == "" || u.Host == "" && u.Opaque != "":
 		return bad("not an absolute URL", "write http://host:port or https://host:port")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return bad("the scheme is not http or https", "write http://host:port or https://host:port")
+	case u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "h2c":
+		return bad("the scheme is not http, https or h2c", "write http://host:port, https://host:port, or h2c://host:port for HTTP/2 without TLS")
 	case u.User != nil:
 		// The password is not repeated: diagnostics end in logs.
 		return nil, &problem{"a URL with a user name", "remove it"}
@@ -139,22 +133,10 @@ func parseBackend(s string) (*url.URL, error) {
 		return bad("not a host", "write a host name or an address")
 	}
 	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		port = map[string]string{"http": "80", "h2c": "80", "https": "443"}[u.Scheme]
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || strings.HasSuffix(u.Host, ":") {
 		return bad("not a port", "write a port from 1 to 65535")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: net.JoinHostPort(strings.ToLower(host), port)}, nil
-}
-
-// parseHealthPath accepts the target of a health check, or nothing.
-func parseHealthPath(s string) (string, error) {
-	if s == "" {
-		return s, nil
-	}
-	u, err := url.ParseRequestURI(s)
-	if err != nil || s[0] != '/' || strings.ContainsAny(s, "# ") || u.RequestURI() != s {
-		return "", &problem{fmt.Sprintf("bad path %q", s), "write a path that begins with /, as in /health"}
-	}
-	return s, nil
 }

@@ -214,14 +214,27 @@ func (p *printer) pool(pc proxy.PoolConfig) {
 	p.line(2, "max_connections: %d", pc.MaxConnections)
 	p.line(2, "queue: {length: %d, wait: %s}", pc.Queue.Length, writeDuration(pc.Queue.Wait))
 	h := pc.Health
-	p.line(2, "health: {path: %s, interval: %s, timeout: %s, healthy: %d, unhealthy: %d, status: %s}",
-		text(h.Path), writeDuration(h.Interval), writeDuration(h.Timeout), h.Healthy, h.Unhealthy, texts(h.Status, writeStatus))
-	p.line(2, "eject: {errors: %d, within: %s, for: %s, at_most: %s}",
-		pc.Eject.Errors, writeDuration(pc.Eject.Within), writeDuration(pc.Eject.For), writePercent(pc.Eject.AtMost))
+	p.line(2, "health:")
+	p.line(3, "path: %s", text(h.Path))
+	p.line(3, "tcp: %t", h.TCP)
+	p.line(3, "interval: %s", writeDuration(h.Interval))
+	p.line(3, "timeout: %s", writeDuration(h.Timeout))
+	p.line(3, "healthy: %d", h.Healthy)
+	p.line(3, "unhealthy: %d", h.Unhealthy)
+	p.line(3, "status: %s", texts(h.Status, writeStatus))
+	p.line(3, "body: %s", text(h.Body))
+	fields := make([]string, len(h.Headers))
+	for i, f := range h.Headers {
+		fields[i] = text(f.Name) + ": " + text(shownValue(f))
+	}
+	p.line(3, "headers: {%s}", strings.Join(fields, ", "))
+	e := pc.Eject
+	p.line(2, "eject: {errors: %d, within: %s, for: %s, at_most: %s, ratio: %s, min_requests: %d}",
+		e.Errors, writeDuration(e.Within), writeDuration(e.For), writePercent(e.AtMost), writePercent(e.Ratio), e.MinRequests)
 	p.line(2, "retry: {attempts: %d, budget: %s}", pc.Retry.Attempts, writePercent(pc.Retry.Budget))
 	t := pc.TLS
-	p.line(2, "tls: {ca: %s, cert: %s, key: %s, server_name: %s, verify: %t}",
-		text(t.CA), text(t.Cert), text(t.Key), text(t.ServerName), !t.SkipVerify)
+	p.line(2, "tls: {ca: %s, cert: %s, key: %s, server_name: %s, verify: %t, http2: %t}",
+		text(t.CA), text(t.Cert), text(t.Key), text(t.ServerName), !t.SkipVerify, !t.HTTP1)
 	p.line(2, "timeout: {connect: %s, header: %s, idle: %s}",
 		writeDuration(pc.Timeout.Connect), writeDuration(pc.Timeout.Header), writeDuration(pc.Timeout.Idle))
 }
@@ -242,6 +255,8 @@ func (p *printer) route(rc proxy.RouteConfig, places map[string]geo.Rules) {
 	p.line(2, "waive: %s", reasons(rt.Waive))
 	p.line(2, "refuse: %s", reasons(rt.Refuse))
 	p.line(2, "max_body: %s", writeSize(rt.MaxBody))
+	p.line(2, "timeout: %s", writeDuration(rc.Timeout))
+	p.line(2, "tunnel: {idle: %s, max: %s}", writeDuration(rc.Tunnel.Idle), writeDuration(rc.Tunnel.Max))
 	p.shape(rc)
 	p.line(2, "mask:")
 	p.mask(3, rt.MaskErrors, rc.Mask, "")

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"sallyport/internal/gate"
 	"sallyport/limiter"
@@ -32,7 +33,11 @@ func (r *reader) routes(o *object, c *Config) {
 }
 
 func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
-	rc := proxy.RouteConfig{Route: gate.Route{Policy: defaultPolicy, MaskErrors: c.MaskErrors}, Mask: c.Mask}
+	rc := proxy.RouteConfig{
+		Route:  gate.Route{Policy: defaultPolicy, MaskErrors: c.MaskErrors},
+		Tunnel: proxy.TunnelConfig{Idle: 10 * time.Minute},
+		Mask:   c.Mask,
+	}
 	rt := &rc.Route
 	o.require("name", set(o, "name", &rt.Name, parseName))
 	setList(o, "hosts", &rc.Hosts, parseRouteHost)
@@ -56,6 +61,11 @@ func (r *reader) route(o *object, c *Config) proxy.RouteConfig {
 	if rt.MaxBody == 0 {
 		rt.MaxBody = c.Proxy.MaxBody
 	}
+	set(o, "timeout", &rc.Timeout, duration(0, 24*time.Hour))
+	o.section("tunnel", func(o *object) {
+		set(o, "idle", &rc.Tunnel.Idle, duration(0, 7*24*time.Hour))
+		set(o, "max", &rc.Tunnel.Max, duration(0, 30*24*time.Hour))
+	})
 	r.shape(o, &rc)
 	o.section("mask", func(o *object) { r.mask(o, &rt.MaskErrors, &rc.Mask, nil) })
 	return rc

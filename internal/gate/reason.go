@@ -490,7 +490,7 @@ var reasons = []ReasonInfo{
 		"Look at the backend; the record names it."},
 	{PoolTimeout, ClassFailure, 504, false, "the backend did not answer in time", "",
 		"",
-		"Raise timeout.header of the pool."},
+		"Raise timeout.header of the pool, or timeout of the route."},
 	{PoolBroken, ClassFailure, 502, true, "the backend broke off its answer; the client connection was cut (in the record only)", "",
 		"",
 		"Look at the backend; the record names it."},

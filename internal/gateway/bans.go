@@ -199,6 +199,7 @@ func (g *Generation) Ban(client netip.Addr, length time.Duration, reason string)
 		return nil, fmt.Errorf("%s cannot be banned: it is a trusted proxy or exempt, or the table is full", client)
 	}
 	g.gateway.opt.Log.Info("banned by hand", zap.Stringer("client", ban.Client), zap.Time("until", ban.Until), zap.String("reason", reason))
+	g.handler.Review(g.cfg.Server.ShutdownTimeout)
 	return ban, nil
 }
 

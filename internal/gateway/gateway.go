@@ -37,8 +37,8 @@ type Options struct {
 }
 
 // A Gateway makes one generation after the other and keeps what outlives
-// them: the audit log, the budgets of clients, what is known of backends, the metrics. Its methods may be
-// called from any goroutine.
+// them: the audit log, the budgets of clients, what is known of backends, the
+// tunnels, the metrics. Its methods may be called from any goroutine.
 type Gateway struct {
 	opt     Options
 	host    string
@@ -49,6 +49,7 @@ type Gateway struct {
 	limiter atomic.Pointer[limiter.Limiter]
 	fleet   *proxy.Fleet
 	bans    bans
+	tunnels proxy.Tunnels
 	current atomic.Pointer[Generation]
 	reloads reloads
 }
@@ -186,6 +187,7 @@ func (g *Gateway) activate(next *Generation) {
 	g.limiter.Store(next.limiter)
 	next.handler.Activate()
 	g.bans.use(next.bans, next.cfg, g.opt.Log)
+	next.handler.Review(next.cfg.Server.ShutdownTimeout)
 	if old := g.audit.Swap(next.audit); old != nil && old != next.audit {
 		if err := old.Close(); err != nil {
 			g.opt.Log.Error("the old audit log was not closed cleanly", zap.Error(err))

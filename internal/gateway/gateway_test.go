@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -331,11 +332,44 @@ func TestRecordsOfRefusalsAtTheGuard(t *testing.T) {
 // TestAbortedRequestsLeaveNothing opens ten thousand requests that vanish at
 // every stage of their life, and looks at what is left.
 func TestAbortedRequestsLeaveNothing(t *testing.T) {
-	rounds := 10_000
-	if testing.Short() || raceEnabled {
-		rounds = 1_000
+	for _, scheme := range []string{"http", "h2c"} {
+		t.Run(scheme, func(t *testing.T) { aborted(t, scheme) })
 	}
-	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+}
+
+// openOver is open for a backend that is spoken to in a protocol.
+func openOver(t testing.TB, scheme string, h http.HandlerFunc, text string, files ...string) *edge {
+	t.Helper()
+	be := httptest.NewUnstartedServer(h)
+	be.Config.Protocols = new(http.Protocols)
+	be.Config.Protocols.SetHTTP1(true)
+	be.Config.Protocols.SetUnencryptedHTTP2(true)
+	be.Start()
+	t.Cleanup(be.Close)
+	e := openTo(t, be.Listener.Addr().String(), strings.Replace(text, "http://$BACKEND", scheme+"://$BACKEND", 1), files...)
+	e.backend = be
+	return e
+}
+
+// descriptors counts the open files of the process; 0 where that is not known.
+func descriptors() int {
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(files)
+}
+
+func aborted(t *testing.T, scheme string) {
+	rounds := 5_000
+	if testing.Short() || raceEnabled {
+		rounds = 500
+	}
+	e := openOver(t, scheme, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			echoes(w, r)
+			return
+		}
 		if _, err := io.Copy(io.Discard, r.Body); err == nil {
 			for range 20 {
 				if _, err := w.Write(make([]byte, 16<<10)); err != nil {
@@ -343,7 +377,7 @@ func TestAbortedRequestsLeaveNothing(t *testing.T) {
 				}
 			}
 		}
-	}), strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", "limits: []", 1))
+	}, strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", "limits: []", 1))
 	deadline := time.Now().Add(60 * time.Second)
 	// The kernel resets connections of its own accord while a storm has used up
 	// what it keeps of closed ones.
@@ -359,7 +393,7 @@ func TestAbortedRequestsLeaveNothing(t *testing.T) {
 	if !served() {
 		t.Fatal("no request is answered")
 	}
-	base := runtime.NumGoroutine()
+	base, files := runtime.NumGoroutine(), descriptors()
 	kinds := []string{
 		"GET / HT",
 		"GET / HTTP/1.1\r\nHost: a\r\n",
@@ -388,13 +422,16 @@ func TestAbortedRequestsLeaveNothing(t *testing.T) {
 	}
 	wg.Wait()
 	served() // all of the storm was accepted when one behind it is answered
-	for (runtime.NumGoroutine() > base+20 || e.Connections() > 2) && time.Now().Before(deadline) {
+	for (runtime.NumGoroutine() > base+20 || descriptors() > files+20 || e.Connections() > 2) && time.Now().Before(deadline) {
 		e.backend.CloseClientConnections() // those that lie idle for the next request are no leak
 		time.Sleep(20 * time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); n > base+20 {
 		stacks := make([]byte, 1<<16)
 		t.Errorf("%d goroutines are left, %d before:\n%s", n, base, stacks[:runtime.Stack(stacks, true)])
+	}
+	if n := descriptors(); n > files+20 {
+		t.Errorf("%d descriptors are left, %d before", n, files)
 	}
 	if n := e.Connections(); n > 2 {
 		t.Errorf("%d connections are still counted", n)
@@ -404,9 +441,17 @@ func TestAbortedRequestsLeaveNothing(t *testing.T) {
 	}
 }
 
+// TestUploadsAndDownloadsStream: nothing that passes is held, whatever the
+// backend is spoken to in. make soak does it with a gigabyte each way.
 func TestUploadsAndDownloadsStream(t *testing.T) {
-	const size = 64 << 20
-	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	for _, scheme := range []string{"http", "h2c"} {
+		t.Run(scheme, func(t *testing.T) { streams(t, scheme) })
+	}
+}
+
+func streams(t *testing.T, scheme string) {
+	const size = streamSize
+	e := openOver(t, scheme, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodGet {
 			w.Header().Set("Content-Length", strconv.Itoa(size))
 			buf := make([]byte, 64<<10)
@@ -419,7 +464,8 @@ func TestUploadsAndDownloadsStream(t *testing.T) {
 		}
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
-	}), small+`policies: {default: {rules_before: [types.conf]}}`, "types.conf", `SecAction "id:1001,phase:1,pass,nolog,setvar:'tx.allowed_request_content_type=|image/png| |multipart/form-data|'"`)
+	}, small+`http: {max_body: 2GiB}
+policies: {default: {rules_before: [types.conf]}}`, "types.conf", `SecAction "id:1001,phase:1,pass,nolog,setvar:'tx.allowed_request_content_type=|image/png| |multipart/form-data|'"`)
 	var most atomic.Uint64
 	watch := time.NewTicker(5 * time.Millisecond)
 	stop := make(chan struct{})

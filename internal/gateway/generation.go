@@ -67,6 +67,7 @@ func (g *Generation) open() (err error) {
 		Settlers:  []proxy.Settler{g.limiter, banning{g}},
 		Recorders: []proxy.Recorder{g.gateway},
 		Fleet:     g.gateway.fleet,
+		Tunnels:   &g.gateway.tunnels,
 	}, proxy.Identity{Host: g.gateway.host, Version: g.gateway.opt.Version, Generation: g.number}, log.Named("proxy"))
 	return err
 }

@@ -13,6 +13,7 @@ import (
 
 const (
 	// banKey holds what was said of bans, by the server's time in milliseconds.
+	// No two words have the same time: what was said later counts.
 	banKey = keyPrefix + "bans"
 	// banBatch is how many words about bans are sent or read at a time.
 	banBatch = 500
@@ -29,7 +30,12 @@ const (
 var sayScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
+local newest = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')[2]
+local at = math.max(now, (tonumber(newest) or 0) + 1 / 1024)
+for i = 2, #ARGV do
+  redis.call('ZADD', KEYS[1], at, ARGV[i])
+  at = at + 1 / 1024
+end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return now
@@ -111,7 +117,7 @@ func (s *BanStore) say(ctx context.Context, words []banWord, longest time.Durati
 // listen reads words that are new, and returns how many came.
 func (s *BanStore) listen(ctx context.Context, b *Bans) (int, error) {
 	found, err := s.client.ZRangeByScoreWithScores(ctx, banKey, &redis.ZRangeBy{
-		Min: strconv.FormatFloat(s.last, 'f', 0, 64), Max: "+inf", Count: banBatch + int64(len(s.read)),
+		Min: strconv.FormatFloat(s.last, 'f', -1, 64), Max: "+inf", Count: banBatch + int64(len(s.read)),
 	}).Result()
 	if err != nil {
 		return 0, err

@@ -17,7 +17,48 @@ import (
 // firstHold is how much of a body is held to begin with. What is held doubles
 // from there, as the bytes come, so that a client who only announces a large
 // body takes no memory from others.
-const firstHold = 4 << 10
+const firstHold = 1 << 10
+
+// An ahead is a body that was read as far as it is held.
+type ahead struct {
+	held []byte
+	more bool // there is more of it
+}
+
+// readAhead reads a body that is going to be judged as a whole before the
+// engine makes a transaction: that takes tens of kilobytes, which must not
+// depend on how slowly a client sends. It reports whether the request goes on.
+//
+// Where the rules may refuse the request for its head, they are asked first.
+func (t *Transaction) readAhead() bool {
+	if t.policy.EarlyBlocking || !hasBody(t.req) {
+		return true
+	}
+	contentType, _ := t.req.Head.Get("Content-Type")
+	kind, _ := typeKind(contentType)
+	if kind == kindOpaque || kind == kindMultipart || t.req.Head.Length > t.policy.Inspect {
+		return true
+	}
+	return t.readHeld()
+}
+
+// readHeld reads as much of the body as is held, unless that was done, and puts
+// it back. It reports whether the request goes on.
+func (t *Transaction) readHeld() bool {
+	if t.ahead != nil {
+		return true
+	}
+	body := t.req.HTTP.Body
+	held, more, err := readUpTo(t.req.HTTP.Context(), &t.lease, body, t.policy.Inspect, t.req.Head.Length)
+	if err != nil {
+		t.inspected = "none"
+		t.unread(err)
+		return false
+	}
+	t.ahead = &ahead{held, more}
+	t.req.HTTP.Body = restored(held, more, body)
+	return true
+}
 
 // noBody reports whether there is nothing to read.
 func noBody(b io.ReadCloser) bool { return b == nil || b == http.NoBody }
@@ -33,13 +74,10 @@ func (t *Transaction) hold() {
 	if reject && length > limit && t.tooLarge() {
 		return
 	}
-	body := t.req.HTTP.Body
-	held, more, err := readUpTo(t.req.HTTP.Context(), &t.lease, body, limit, length)
-	if err != nil {
-		t.unread(err)
+	if !t.readHeld() {
 		return
 	}
-	t.req.HTTP.Body = restored(held, more, body)
+	held, more := t.ahead.held, t.ahead.more
 	if reject && more && length <= limit && t.tooLarge() {
 		return
 	}

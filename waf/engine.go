@@ -208,21 +208,7 @@ func (e *Engine) Begin(req *gate.Request) *Transaction {
 		return t
 	}
 	t.result.Ruleset = p.hash
-	t.protect(func() {
-		tx, ok := p.rules.waf.NewTransactionWithID(req.ID).(state)
-		if !ok {
-			t.fixed = gate.Failure(gate.WAFEngine, errors.New("the engine's transactions lack their variables"))
-			return
-		}
-		t.tx = tx
-		for _, s := range p.settings {
-			tx.Variables().TX().Set(s.name, s.value)
-		}
-		t.exclude()
-	})
-	if t.broken {
-		t.fixed = t.verdict
-	}
+	t.rules = p.rules
 	return t
 }
 

@@ -32,12 +32,13 @@ type Transaction struct {
 	engine *Engine
 	policy *policy
 	req    *gate.Request
-	// fixed is the verdict of a transaction that has no engine: a pass where
-	// the policy is off, a failure where there is none.
+	rules  *ruleset // nil: fixed decides
+	// fixed is the verdict of a transaction without rules: a pass where the
+	// policy is off, a failure where there is none.
 	fixed gate.Verdict
 
 	mu     sync.Mutex
-	tx     state // nil: fixed decides
+	tx     state // nil: the engine has not begun, or is done
 	lease  lease
 	broken bool // the engine panicked; it is not touched again
 	closed bool
@@ -50,6 +51,7 @@ type Transaction struct {
 	kind        kind
 	coding      coding.Coding // of a body that is judged; empty: it has none
 	undecoded   []byte        // a held body in its coding, where somebody may read it as it is
+	ahead       *ahead        // of the body, read before the engine began; nil: nothing was
 	judged      bool          // phase 2 has run
 	places      xmlPlaces     // of the values of an XML body; nil: it is none
 
@@ -75,7 +77,7 @@ type Transaction struct {
 func (t *Transaction) Request() gate.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tx == nil {
+	if t.rules == nil {
 		return t.fixed
 	}
 	defer t.endTurn()
@@ -88,6 +90,9 @@ func (t *Transaction) Request() gate.Verdict {
 }
 
 func (t *Transaction) request() {
+	if !t.readAhead() || !t.begin() {
+		return
+	}
 	t.fill()
 	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > t.policy.Arguments {
 		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", t.policy.Arguments)) {
@@ -116,6 +121,22 @@ func (t *Transaction) request() {
 		return
 	}
 	t.judge(nil)
+}
+
+// begin has the engine make a transaction, under the settings of the policy and
+// without what is excluded for the request. It reports whether the request goes
+// on.
+func (t *Transaction) begin() bool {
+	tx, ok := t.rules.waf.NewTransactionWithID(t.req.ID).(state)
+	if !ok {
+		return !t.fail(errors.New("the engine's transactions lack their variables"))
+	}
+	t.tx = tx
+	for _, s := range t.policy.settings {
+		tx.Variables().TX().Set(s.name, s.value)
+	}
+	t.exclude()
+	return true
 }
 
 // settleKind decides how the body is judged, now that the rules of phase 1
@@ -388,10 +409,17 @@ func (t *Transaction) Close() gate.Inspection {
 		return t.result
 	}
 	t.closed = true
+	defer t.lease.release()
+	if t.rules != nil && t.tx == nil { // the body broke before the engine began; phase 5 runs all the same
+		t.protect(func() {
+			if t.begin() {
+				t.fill()
+			}
+		})
+	}
 	if t.tx == nil {
 		return t.result
 	}
-	defer t.lease.release()
 	if t.upload != nil {
 		t.upload.abandon()
 	}

@@ -18,6 +18,9 @@ const (
 	leakHold = 64 << 10
 	// leakWatch bounds what is searched of a body that passes anyway.
 	leakWatch = 256 << 10
+	// leakUnpack is the same of what a compressed one holds: to decode it costs
+	// more than all the rest of a request.
+	leakUnpack = 32 << 10
 )
 
 // screen puts the leak detector between a backend's body and the client, and
@@ -249,7 +252,7 @@ func newUnpacking(coding string, set *leakScanner) *unpacking {
 		}
 		buf := buffers.Get().(*[copyBuffer]byte)
 		defer buffers.Put(buf)
-		for left := leakWatch; left > 0; {
+		for left := leakUnpack; left > 0; {
 			n, err := src.Read(buf[:min(left, len(buf))])
 			set.feed(nil, buf[:n], false)
 			if left -= n; err != nil {

@@ -19,8 +19,8 @@ build: ## a static binary in bin/
 test: ## every test
 	$(GO) test ./...
 
-race: ## every test with the race detector
-	$(GO) test -race ./...
+race: ## every test with the race detector, but for the exhaustive ones on a single goroutine
+	$(GO) test -race -short ./...
 
 check: ## what CI holds a change to
 	sh .ci/check

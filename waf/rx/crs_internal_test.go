@@ -150,6 +150,9 @@ func TestStats(t *testing.T) {
 // TestCoreRules holds every operator of the Core Rule Set to the packages that
 // the engine uses, over the payloads of its own tests and mutations of them.
 func TestCoreRules(t *testing.T) {
+	if testing.Short() {
+		t.Skip("exhaustive, and on one goroutine")
+	}
 	t.Parallel()
 	rules := coreRules(t)
 	ops := make([]Operator, len(rules))

@@ -100,6 +100,9 @@ func smallPatterns() []string {
 // TestSmallPatterns compares exhaustively: small patterns over all short texts
 // of an alphabet that has everything that is special.
 func TestSmallPatterns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("exhaustive, and on one goroutine")
+	}
 	t.Parallel()
 	values := texts([]string{"a", "s", "\n", "ſ", "é", "\xff", " "}, 4)
 	for part := range slices.Chunk(smallPatterns(), 300) {

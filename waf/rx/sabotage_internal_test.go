@@ -115,6 +115,9 @@ func shorten(re *syntax.Regexp) {
 // TestSabotage breaks one part at a time: the comparisons that the other tests
 // make must notice each.
 func TestSabotage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("exhaustive, and on one goroutine")
+	}
 	t.Parallel()
 	short := texts([]string{"a", "s", "\n", "ſ", "\xff", " "}, 3)
 	var small []string

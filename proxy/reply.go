@@ -202,6 +202,9 @@ func (h *Handler) trail(v *visit, p *pool, header, trailer http.Header) {
 // copy writes the body as it comes. Whatever is waited for is flushed first: a
 // stream's head and each of its parts, and the part that has come of a body
 // whose rest has not.
+//
+// Over HTTP/2 a client may have all of a body and be gone before net/http
+// learns that the last of it was written, and says that it was not.
 func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 	var room portion
 	defer room.free()
@@ -215,7 +218,12 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 		buf := room.take(v.rw.bytes, v.in)
 		n, err := src.Read(buf)
 		if n > 0 {
+			upTo := v.rw.bytes + int64(n)
 			if _, werr := v.rw.Write(buf[:n]); werr != nil {
+				if upTo == length && !v.http1() {
+					v.rw.bytes = upTo
+					return nil, nil
+				}
 				return nil, werr
 			}
 		}

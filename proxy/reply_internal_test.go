@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 
 	"sallyport/internal/gate"
@@ -38,4 +42,44 @@ func TestPortion(t *testing.T) {
 	expect("a long answer", longFrom, longBuffer)
 	client.congested = true
 	expect("that stops", longFrom, slowBuffer)
+}
+
+// A leaver takes so many bytes and is gone.
+type leaver struct{ takes int }
+
+func (l *leaver) Header() http.Header { return http.Header{} }
+func (l *leaver) WriteHeader(int)     {}
+func (l *leaver) Flush()              {}
+
+func (l *leaver) Write(p []byte) (int, error) {
+	if l.takes -= len(p); l.takes < 0 {
+		return 0, errors.New("stream closed")
+	}
+	return len(p), nil
+}
+
+// A client that leaves with the last bytes of an answer over HTTP/2 has got it.
+func TestLeavingWithTheLastBytes(t *testing.T) {
+	const length = 3 * copyBuffer
+	for _, tc := range []struct {
+		rule   string
+		major  int
+		takes  int
+		length int64
+		gone   bool
+	}{
+		{"it stays", 2, length, length, false},
+		{"it leaves with the last ones", 2, length - copyBuffer, length, false},
+		{"it leaves before them", 2, length - 2*copyBuffer, length, true},
+		{"nobody knows which are the last", 2, length - copyBuffer, -1, true},
+		{"over HTTP/1 they went to the socket, or did not", 1, length - copyBuffer, length, true},
+	} {
+		v := &visit{req: &gate.Request{HTTP: &http.Request{ProtoMajor: tc.major}}, in: &full{}}
+		w := &leaver{tc.takes}
+		v.rw = response{ResponseWriter: w, control: http.NewResponseController(w)}
+		readErr, writeErr := v.copy(strings.NewReader(strings.Repeat("x", length)), tc.length)
+		if readErr != nil && readErr != io.EOF || (writeErr != nil) != tc.gone {
+			t.Errorf("%s: %v, %v; gone %v", tc.rule, readErr, writeErr, tc.gone)
+		}
+	}
 }

@@ -20,6 +20,7 @@ func (c *Conn) readLength(p []byte) (int, error) {
 	n := copy(p, c.raw.bytes())
 	c.raw.drop(n)
 	if n == 0 {
+		c.raw.release() // it is empty
 		var err error
 		if n, err = c.pull(p); err != nil {
 			return 0, c.cut(err)
@@ -50,6 +51,12 @@ func (c *Conn) readChunks(p []byte) (int, error) {
 	if c.raw.len() > 0 {
 		if n, err := c.reframe(p); n > 0 || err != nil {
 			return n, err
+		}
+	}
+	if c.empty != nil && c.raw.len() == 0 && c.got < smallBuffer { // a slow client pins no large buffer
+		c.raw.release()
+		if _, err := c.pull(nil); err != nil {
+			return 0, c.cut(err)
 		}
 	}
 	c.raw.enlarge()

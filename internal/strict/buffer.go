@@ -2,9 +2,11 @@ package strict
 
 import "sync"
 
-// Sizes of the buffers that are kept for the next connection. Heads that are
-// longer than a large one are rare and cost an allocation.
+// Sizes of the buffers that are kept for the next connection. A tiny one keeps
+// what has come of a head while the rest is waited for. Heads that are longer
+// than a large one are rare and cost an allocation.
 const (
+	tinyBuffer  = 512
 	smallBuffer = 4 << 10
 	largeBuffer = 32 << 10
 )
@@ -16,6 +18,7 @@ type buffers struct {
 }
 
 var (
+	tinyBuffers  = &buffers{size: tinyBuffer}
 	smallBuffers = &buffers{size: smallBuffer}
 	largeBuffers = &buffers{size: largeBuffer}
 )
@@ -54,7 +57,7 @@ func (u *buffer) drop(n int) {
 // it is too long.
 func (u *buffer) room() []byte {
 	switch {
-	case u.b == nil:
+	case len(u.b) < smallBuffer: // none, or a tiny one
 		u.move(smallBuffers.get())
 	case u.r > 0 && len(u.b)-u.w < len(u.b)/2:
 		u.w = copy(u.b, u.b[u.r:u.w])
@@ -89,6 +92,16 @@ func (u *buffer) shrink() {
 	}
 }
 
+// tuck keeps what is held in as little memory as it takes, for a wait.
+func (u *buffer) tuck() {
+	switch {
+	case u.len() == 0:
+		u.release()
+	case u.len() <= tinyBuffer && len(u.b) > tinyBuffer:
+		u.move(tinyBuffers.get())
+	}
+}
+
 // move changes the memory.
 func (u *buffer) move(to *[]byte) {
 	n := copy(*to, u.bytes())
@@ -104,6 +117,8 @@ func (u *buffer) release() {
 
 func (u *buffer) recycle() {
 	switch len(u.b) {
+	case tinyBuffer:
+		tinyBuffers.put(u.from)
 	case smallBuffer:
 		smallBuffers.put(u.from)
 	case largeBuffer:

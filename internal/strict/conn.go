@@ -69,7 +69,8 @@ type Conn struct {
 
 	mode     mode
 	raw      buffer
-	empty    *readable // waits while raw is empty; nil: raw waits
+	empty    *readable // waits until there is something to read; nil: reading waits
+	got      int       // how much was read into raw the last time
 	full     *writable // nil: not asked so far
 	socket   bool      // nc is one, and no TLS over one
 	out      []byte    // canonical bytes that are still to be handed on
@@ -260,8 +261,8 @@ func (c *Conn) readHead(background bool) error {
 	}
 	c.raw.shrink()
 	var err error
-	if c.raw.len() == 0 && c.empty != nil { // who says nothing takes nothing
-		c.raw.release()
+	if c.empty != nil { // who says little takes little meanwhile
+		c.raw.tuck()
 		_, err = c.pull(nil)
 	}
 	if err == nil {
@@ -361,6 +362,7 @@ func (c *Conn) handOn(h *gate.Head) {
 func (c *Conn) more() error {
 	n, err := c.pull(c.raw.room())
 	c.raw.w += n
+	c.got = n
 	return err
 }
 

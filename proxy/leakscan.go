@@ -15,6 +15,7 @@ type leakScanner struct {
 	held   []byte           // not released yet
 	passed [leakBefore]byte // the last bytes before them
 	passes int              // how many of those there are
+	fresh  int              // where in the piece in hand the last edit ended: nothing before it counts
 }
 
 // A leakSpan is where a token stands in a piece.
@@ -29,6 +30,7 @@ func (s *leakScanner) feed(out, piece []byte, last bool) []byte {
 	if len(s.held) > 0 {
 		piece = append(s.held, piece...)
 	}
+	s.fresh = 0
 	done, from := 0, 0 // released, and searched
 	for {
 		found, hold := s.find(piece, from, last)
@@ -42,14 +44,17 @@ func (s *leakScanner) feed(out, piece []byte, last bool) []byte {
 		from = found.end
 		if text, ok := s.edit(s.set.tokens[found.token]); ok {
 			out = append(append(out, piece[done:found.start]...), text...)
-			done = found.end
+			done, s.fresh = found.end, found.end
 		}
 	}
 }
 
 // keep remembers what is not released, and what stood before it.
 func (s *leakScanner) keep(piece []byte, hold int) {
-	before := piece[max(0, hold-leakBefore):hold]
+	if s.fresh > 0 {
+		s.passes = 0
+	}
+	before := piece[max(s.fresh, hold-leakBefore):hold]
 	if old := min(s.passes, leakBefore-len(before)); old >= 0 {
 		copy(s.passed[:], s.passed[s.passes-old:s.passes])
 		s.passes = old + copy(s.passed[old:], before)
@@ -57,10 +62,11 @@ func (s *leakScanner) keep(piece []byte, hold int) {
 	s.held = append(s.held[:0:0], piece[hold:]...) // the piece may begin with what was held
 }
 
-// before returns the bytes in front of a place in a piece.
+// before returns the bytes in front of a place in a piece. What has taken the
+// place of a token is a border.
 func (s *leakScanner) before(piece []byte, at int) []byte {
-	if at >= leakBefore {
-		return piece[at-leakBefore : at]
+	if from := max(s.fresh, at-leakBefore); s.fresh > 0 || at >= leakBefore {
+		return piece[from:at]
 	}
 	return append(append(make([]byte, 0, 2*leakBefore), s.passed[:s.passes]...), piece[:at]...)
 }

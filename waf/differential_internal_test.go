@@ -37,8 +37,8 @@ func shown(e *Engine, c call) (v sight, passed bool) {
 
 // missing is the first name or value of a reading that the rules were not
 // shown; empty when there is none. Some differences are none to a rule: what is
-// not UTF-8 is replaced or dropped by whoever decodes it; white space may end a value,
-// and equals signs begin it; a parameter that cannot be
+// not UTF-8 is replaced or dropped by whoever decodes it; white space may end a value
+// or a name, and equals signs begin a value; a parameter that cannot be
 // decoded whole stays encoded to some; and names are found inside the names
 // that they were taken out of, whatever a language does to their punctuation.
 func (v sight) missing(r reading) string {
@@ -54,7 +54,7 @@ func (v sight) missing(r reading) string {
 			return "value " + value
 		}
 	}
-	alike := func(s string) string { return strings.TrimRight(phpName(valid(s)), "_") }
+	alike := func(s string) string { return strings.TrimRight(phpName(valid(s)), "_ \t") }
 	for _, name := range r.names {
 		found := false
 		for _, s := range append(v.names, v.values...) {

@@ -7,7 +7,7 @@ UPSTREAM =
 LISTEN   = 127.0.0.1:8080
 
 help: ## tell what there is
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | sort | while IFS='	' read -r t d; do printf '  %-8s %s\n' "$$t" "$$d"; done
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | sort | while IFS='	' read -r t d; do printf '  %-12s %s\n' "$$t" "$$d"; done
 
 run: ## the demo behind the gateway; UPSTREAM=http://127.0.0.1:3000 protects an application of yours instead
 	@if [ -n "$(UPSTREAM)" ]; then exec $(GO) run ./cmd/sallyport serve --upstream "$(UPSTREAM)" --listen "$(LISTEN)"; \
@@ -27,6 +27,9 @@ check: ## what CI holds a change to
 
 fuzz: ## each fuzz target for FUZZTIME (10s; hours are better)
 	sh .ci/fuzz $(FUZZTIME)
+
+differential: ## the fuzz targets that compare with other applications' readers, each for FUZZTIME
+	sh .ci/fuzz $(FUZZTIME) Differential
 
 bench: ## benchmarks beside the stock alternatives, in one run
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./internal/geo ./limiter ./waf ./waf/rx ./proxy ./proxy/http1 ./internal/audit ./internal/gateway
@@ -53,4 +56,4 @@ site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (a
 app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
 	bash .ci/app
 
-.PHONY: help run build test race check fuzz bench crs peers slow reloads soak site app
+.PHONY: help run build test race check fuzz differential bench crs peers slow reloads soak site app

@@ -48,13 +48,13 @@ func (v sight) missing(r reading) string {
 		found := value == ""
 		for _, s := range v.values {
 			s = strings.TrimLeft(s, "=")
-			found = found || strings.TrimRight(s, " \t") == strings.TrimRight(value, " \t") || valid(s) == valid(value) || strings.Contains(value, "%") && s == percent(value, false)
+			found = found || strings.TrimRight(s, " \t\r\n") == strings.TrimRight(value, " \t\r\n") || valid(s) == valid(value) || strings.Contains(value, "%") && s == strings.TrimLeft(percent(value, false), "=")
 		}
 		if !found {
 			return "value " + value
 		}
 	}
-	alike := func(s string) string { return strings.TrimRight(phpName(valid(s)), "_ \t") }
+	alike := func(s string) string { return strings.TrimRight(phpName(valid(s)), "_ \t\r\n") }
 	for _, name := range r.names {
 		found := false
 		for _, s := range append(v.names, v.values...) {

@@ -40,6 +40,12 @@ type Policy struct {
 	// or in a directory rules below it, and its crs-setup.conf when there is
 	// one. What the policy sets is set after that file, and counts more.
 	CRS string
+	// Engine says how the rules are run (engine): FastEngine (default, and what
+	// empty means), StockEngine or CompareEngine.
+	Engine EngineKind
+	// CompareShare is the share of requests that CompareEngine runs both ways
+	// (compare_share), 0 to 1. The configuration's default is 0.01.
+	CompareShare float64
 	// Paranoia is the CRS paranoia level, 1 (default) to 4: what its rules
 	// find adds to the score.
 	Paranoia int
@@ -109,6 +115,21 @@ type Policy struct {
 	// those that the listeners speak. Empty: the default of the CRS.
 	Versions []string
 }
+
+// An EngineKind is a way to run the rules of a policy. All come to the same
+// verdicts and the same records.
+type EngineKind string
+
+// The ways. The fast one proves of most requests that no rule with an effect
+// can match them, and has Coraza run only those rules of the others that can.
+// The stock one has Coraza run every rule. To compare is to be fast, and to run
+// the stock one beside it for a share of the requests: a difference is logged
+// and counted, and the stricter verdict holds.
+const (
+	FastEngine    EngineKind = "fast"
+	StockEngine   EngineKind = "stock"
+	CompareEngine EngineKind = "compare"
+)
 
 // GraphQL bounds what the server behind may be asked to do in one request. What
 // exceeds it is refused.

@@ -180,6 +180,8 @@ func (p *printer) limit(l limiter.Limit) {
 func (p *printer) policy(name string, w waf.Policy) {
 	p.line(1, "%s:", text(name))
 	p.line(2, "mode: %s", w.Mode)
+	p.line(2, "engine: %s", w.Engine)
+	p.line(2, "compare_share: %s", writePercent(w.CompareShare))
 	p.line(2, "crs: %s", text(w.CRS))
 	p.line(2, "paranoia: %d", w.Paranoia)
 	p.line(2, "detection_paranoia: %d", w.DetectionParanoia)

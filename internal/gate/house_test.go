@@ -30,8 +30,10 @@ var house = map[string]room{
 	"internal/client":   {[]string{"internal/gate"}, "a stage"},
 	"internal/geo":      {[]string{"internal/gate"}, "a stage"},
 	"limiter":           {[]string{"internal/gate"}, "a stage"},
-	"waf":               {[]string{"internal/gate", "rules", "waf/coding"}, "a stage, the rules that it ships with, and what undoes compression"},
+	"waf":               {[]string{"internal/gate", "rules", "waf/coding", "waf/prover"}, "a stage, the rules that it ships with, what undoes compression, and what proves requests clean"},
 	"waf/coding":        {nil, "it decodes bytes and knows nothing of requests"},
+	"waf/prover":        {[]string{"waf/rx", "waf/transform", "waf/injection"}, "it reads rules and values, and runs nothing"},
+	"waf/injection":     {nil, "functions of one value"},
 	"waf/rx":            {nil, "a matcher that knows no rules"},
 	"waf/transform":     {nil, "functions of one value"},
 	"rules":             {nil, "files only"},
@@ -54,7 +56,8 @@ var house = map[string]room{
 // confined says which packages may import a third-party module. A module that
 // is imported in one place can be replaced in one place.
 var confined = map[string][]string{
-	"github.com/corazawaf/coraza/v3":             {"waf"},
+	"github.com/corazawaf/coraza/v3":             {"waf", "waf/prover"}, // there: the numbers of its variables
+	"github.com/corazawaf/libinjection-go":       {"waf/injection"},     // what the engine runs
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport"},
 	"github.com/klauspost/compress":              {"waf/coding"}, // zstd, which the standard library lacks; a faster deflate
 	"github.com/andybalholm/brotli":              {"waf/coding"}, // br, which it lacks too

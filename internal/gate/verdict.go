@@ -163,6 +163,13 @@ type RuleHit struct {
 	LogLine string
 }
 
+// How the rules of a policy were run for a request.
+const (
+	RunProven = "proven" // not at all: none that has an effect can match
+	RunGuided = "guided" // those that can match
+	RunFull   = "full"   // all
+)
+
 // Inspection sums up what the WAF saw and found of one request.
 type Inspection struct {
 	Policy  string
@@ -170,6 +177,10 @@ type Inspection struct {
 	// Score and Threshold are those of the direction that decided; of the
 	// request when none did.
 	Score, Threshold int
+	// Run tells how the rules were run: RunProven, RunGuided or RunFull; empty
+	// where the policy is off. A request counts as what the dearest of its
+	// phases took.
+	Run string
 	// Inspected tells how much of the request body was judged: "full",
 	// "head" (what was held; the rest streamed on), or "none" (an opaque type,
 	// or no rules). Empty: there was no body.

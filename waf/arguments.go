@@ -5,36 +5,14 @@ import (
 	"strings"
 	"unsafe"
 
-	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
+	"sallyport/waf/prover"
 )
-
-// The engine remembers a transformed value under the address of the value's
-// name and its place among the values found, and the place changes with the
-// random order of Go's maps. Two values whose names share one string are
-// therefore confused: a rule may get to see the same value twice and the other
-// one never. All names that are handed to the engine are strings of their own.
-
-// own returns a copy of a name that shares its memory with no other string,
-// not even when it is empty.
-func own(name string) string {
-	if name == "" {
-		return strings.Clone("=")[:0]
-	}
-	return strings.Clone(name)
-}
 
 // view returns the bytes as a string without copying them. The bytes must not
 // change any more.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
-
-// put sets a variable that holds one value. The engine's interfaces do not
-// offer that, its types do; probe makes sure when a ruleset is built.
-func put(s collection.Single, value string) {
-	if w, ok := s.(interface{ Set(string) }); ok {
-		w.Set(value)
-	}
-}
 
 // pairs cuts the form in s at each & and hands the decoded names and values
 // to f, with the offset of the pair, until f returns false. Empty pairs are
@@ -69,14 +47,14 @@ func otherPairs(s string, to *sink) {
 	for pair := range strings.SplitSeq(s, "&") {
 		if bracketed := brackets.Replace(pair); strings.IndexByte(bracketed, '=') < strings.Index(bracketed, "]=") {
 			at := strings.Index(bracketed, "]=")
-			to.add(own(unescape(bracketed[:at+1])), unescape(bracketed[at+2:]))
+			to.add(unescape(bracketed[:at+1]), unescape(bracketed[at+2:]))
 		}
 		if !strings.Contains(pair, ";") {
 			continue
 		}
 		for piece := range strings.SplitSeq(pair, ";") {
 			if name, value, assigned := strings.Cut(piece, "="); assigned {
-				to.add(own(unescape(name)), unescape(value))
+				to.add(unescape(name), unescape(value))
 			}
 		}
 	}
@@ -127,17 +105,17 @@ func readForm(body string, to *sink, json bool) {
 	pairs(body, func(offset int, name, value string) bool {
 		if json && offset == 0 {
 			if value != "" {
-				to.add(own(""), value)
+				to.add("", value)
 			}
 			name, value = "", upToNext(body)
 		}
-		to.add(own(name), value)
+		to.add(name, value)
 		return !to.full
 	})
 	if !json {
 		otherPairs(body, to)
 	}
-	putBody(to.vars, body)
+	putBody(to.facts, body)
 }
 
 // readRaw takes a body of unknown type apart as if it were a form, as the
@@ -147,17 +125,17 @@ func readForm(body string, to *sink, json bool) {
 func readRaw(body string, to *sink) {
 	pairs(body, func(offset int, name, value string) bool {
 		if to.count == to.arguments-1 {
-			to.add(own(""), body[offset:])
+			to.add("", body[offset:])
 			return false
 		}
 		if strings.ContainsAny(name, "\r\n") {
 			// Lines of a text, where a name would not be one.
 			name, value = "", upToNext(body[offset:])
 		}
-		to.add(own(name), value)
+		to.add(name, value)
 		return true
 	})
-	putBody(to.vars, body)
+	putBody(to.facts, body)
 }
 
 // upToNext returns the decoded text up to the next ampersand.
@@ -167,7 +145,7 @@ func upToNext(s string) string {
 }
 
 // putBody shows the body as it is.
-func putBody(vars plugintypes.TransactionVariables, body string) {
-	put(vars.RequestBody(), body)
-	put(vars.RequestBodyLength(), strconv.Itoa(len(body)))
+func putBody(facts *prover.Facts, body string) {
+	facts.Set(vars.RequestBody, body)
+	facts.Set(vars.RequestBodyLength, strconv.Itoa(len(body)))
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
 	"sallyport/internal/gate"
 )
 
@@ -91,7 +93,7 @@ func (t *Transaction) hold() {
 	t.inspected = "full"
 	if more {
 		t.inspected, held = "head", held[:min(int64(len(held)), limit)]
-		put(t.tx.Variables().InboundDataError(), "1")
+		t.facts.Set(vars.InboundDataError, "1")
 	}
 	if len(held) == 0 {
 		switch {
@@ -118,12 +120,12 @@ func (t *Transaction) tooLarge() bool {
 	return t.find(gate.WAFBodyTooLarge, fmt.Sprintf("more than %d bytes", t.policy.Inspect))
 }
 
-// parse takes a held body apart. cut says that there is more of it than that.
+// parse takes a held body apart and adds what is in it to the facts; it needs
+// no engine. cut says that there is more of it than that.
 // The error says why it cannot be read to its end; stop, that the request ends
 // here for another reason.
 func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
-	vars := t.tx.Variables()
-	to, also := newSink(vars, t.policy), newSink(vars, t.policy)
+	to, also := newSink(t.facts, t.policy), newSink(t.facts, t.policy)
 	text, utf16 := body, wide(body, t.kind != kindRaw || strings.HasPrefix(essence(t.contentType), "text/"))
 	if utf16 {
 		text = narrow(body)
@@ -152,7 +154,6 @@ func (t *Transaction) parse(body string, cut bool) (stop bool, err error) {
 // read takes a held body apart as what it is said to be and, where it looks
 // like something else, as that too: also takes the arguments of that reading.
 func (t *Transaction) read(body string, cut bool, to, also *sink) error {
-	vars := t.tx.Variables()
 	switch t.kind {
 	case kindForm:
 		json, err := t.alsoRead(body, also)
@@ -160,7 +161,7 @@ func (t *Transaction) read(body string, cut bool, to, also *sink) error {
 		return err
 	case kindJSON:
 		// Operators that look at the whole text find it here.
-		vars.TX().Set("json_request_body", []string{body})
+		t.facts.Add(vars.TX, "json_request_body", body)
 		reader := readJSON
 		if manyTexts(t.contentType) {
 			reader = readJSONTexts
@@ -183,7 +184,7 @@ func (t *Transaction) read(body string, cut bool, to, also *sink) error {
 		}
 		return err
 	case kindGraphQL:
-		putBody(vars, body)
+		putBody(t.facts, body)
 		err := to.document(body)
 		if err == nil {
 			return nil
@@ -195,10 +196,10 @@ func (t *Transaction) read(body string, cut bool, to, also *sink) error {
 		return err
 	default:
 		// The Core Rule Set forces the form reader on such bodies.
-		put(vars.RequestBodyProcessor(), "URLENCODED")
+		t.facts.Set(vars.ReqbodyProcessor, "URLENCODED")
 		json, err := t.alsoRead(body, also)
 		if json {
-			putBody(vars, body)
+			putBody(t.facts, body)
 		} else {
 			readRaw(body, to)
 		}

@@ -23,7 +23,7 @@ func cookies(field string, most int, f func(name, value string)) int {
 		}
 	}
 	newCookies(field, func(name, value, raw string) {
-		odd = odd || strings.ContainsAny(name, separators) || strings.ContainsAny(value, separators)
+		odd = odd || has(name, separates) || has(value, separates)
 		add(name, value, raw)
 	})
 	if !odd {
@@ -42,9 +42,29 @@ func cookies(field string, most int, f func(name, value string)) int {
 	return count
 }
 
-// separators are what else than a semicolon may end a cookie, or keep it from
-// ending.
-const separators = ", \t\""
+// What bytes do to a cookie that has them.
+const (
+	separates = 1 << iota // it may end there, or be kept from ending
+	varies                // some find another value in it
+)
+
+// effects are those of each byte.
+var effects = func() (e [256]uint8) {
+	for c, effect := range map[byte]uint8{',': separates, ' ': separates, '\t': separates, '"': separates | varies, '%': varies, '+': varies, '=': varies, 0xA0: varies} {
+		e[c] = effect
+	}
+	return e
+}()
+
+// has reports whether a byte of s has the effect.
+func has(s string, effect uint8) bool {
+	for i := range len(s) {
+		if effects[s[i]]&effect != 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // newCookies calls f with what stands between two semicolons, controls and
 // spaces around names and values dropped, and with the value as it stands, which
@@ -62,6 +82,10 @@ func newCookies(s string, f func(name, value, raw string)) {
 // cookieForms calls f with a cookie as it is and as others decode it. raw is the
 // value with the white space around it.
 func cookieForms(name, value, raw string, f func(name, value string)) {
+	if raw == value && !has(name, varies) && !has(value, varies) {
+		f(name, value)
+		return
+	}
 	var few [8][2]string
 	forms := few[:0]
 	add := func(name, value string) {

@@ -18,9 +18,11 @@ import (
 
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
 	"go.uber.org/zap"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
 // An Engine holds the policies of one generation. It may be used by several
@@ -230,9 +232,11 @@ func probe(w coraza.WAF) error {
 	if !ok {
 		return errors.New("the engine's transactions lack their variables")
 	}
-	vars := tx.Variables()
-	put(vars.RequestBody(), "probe")
-	if vars.RequestBody().Get() != "probe" {
+	t := Transaction{tx: tx, facts: new(prover.Facts)}
+	t.facts.Set(vars.RequestBody, "probe")
+	t.facts.Add(vars.ArgsGet, "name", "value")
+	t.tell()
+	if tx.Variables().RequestBody().Get() != "probe" || len(tx.Variables().ArgsGet().Get("NAME")) != 1 || !t.clear(vars.ArgsGet) || len(tx.Variables().ArgsGet().FindAll()) != 0 {
 		return errors.New("the engine's variables cannot be set")
 	}
 	if !liftAllow(tx) {

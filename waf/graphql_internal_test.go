@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
 // TestReadGraphQL holds what rules see of a document.
@@ -33,13 +34,13 @@ func TestReadGraphQL(t *testing.T) {
 		`fragment F($a:Int=1) on T{b} {...F(a:2)}`:                                {"graphql.$a=1", "graphql.a=2", "graphql.names=F,$a,Int,T,b"},
 		`{a(){b{c}}}`: {"graphql.names=a,b,c"}, // more than the grammar allows
 	} {
-		tx := variables(t)
-		to := newSink(tx.Variables(), &bounds)
+		facts := new(prover.Facts)
+		to := newSink(facts, &bounds)
 		if err := to.document(doc); err != nil || to.limit != "" || to.full {
 			t.Errorf("%s: %v, limit %q, full %v", doc, err, to.limit, to.full)
 		}
 		slices.Sort(want)
-		if got := arguments(tx); !slices.Equal(got, want) {
+		if got := arguments(facts); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", doc, got, want)
 		}
 	}
@@ -49,10 +50,10 @@ func TestReadGraphQL(t *testing.T) {
 		`{a(b:"""c)}`, "{a:}", "{a@}", "{..a}", "{...}", "{...on}", "type A{b:C}", "schema{query:Q}", "fragment F{a}", "query($a){b}", "query($a:[B){c}", "query($a:B]){c}",
 		`{"query":"a"}`, "{a;b}", "{a(b:$)}", "mutation M", "{a} b", "{a(b:{c})}", "{a(b:&)}", "select{a}", "{a(1:b)}", "{é}",
 	} {
-		tx := variables(t)
-		to := newSink(tx.Variables(), &bounds)
-		if err := to.document(text); err == nil || to.limit != "" || to.full || len(arguments(tx)) > 0 {
-			t.Errorf("%q is taken for a document: limit %q, %q", text, to.limit, arguments(tx))
+		facts := new(prover.Facts)
+		to := newSink(facts, &bounds)
+		if err := to.document(text); err == nil || to.limit != "" || to.full || len(arguments(facts)) > 0 {
+			t.Errorf("%q is taken for a document: limit %q, %q", text, to.limit, arguments(facts))
 		}
 	}
 }
@@ -227,11 +228,12 @@ func FuzzGraphQL(f *testing.F) {
 	} {
 		f.Add(doc)
 	}
-	tx := variables(f)
+	facts := new(prover.Facts)
 	p := bounds
 	p.GraphQL = GraphQL{Depth: 1000, Aliases: 1000, Batch: 10}
 	read := func(doc string) ([][2]string, error) {
-		to := newSink(tx.Variables(), &p)
+		facts.Reset()
+		to := newSink(facts, &p)
 		g := newGraphQLReader(doc, to)
 		err := g.document()
 		if err == nil {

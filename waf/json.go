@@ -102,7 +102,7 @@ func readJSONLoosely(body string, to *sink) (whole bool, err error) {
 		j.i, j.quote = start, j.s[start]
 		text, _ := j.text() // it can only be cut
 		if strings.Contains(j.s[start:j.i], `\`) {
-			to.add(own("json"), text)
+			to.add("json", text)
 		}
 	}
 	return whole, nil
@@ -215,7 +215,7 @@ func (j *jsonReader) length(n int) error {
 	if err := j.spend(len(value)); err != nil {
 		return err
 	}
-	j.to.args.Add(string(j.path), value)
+	j.to.facts.Add(j.to.args, string(j.path), value)
 	return nil
 }
 

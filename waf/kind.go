@@ -1,10 +1,6 @@
 package waf
 
-import (
-	"strings"
-
-	"sallyport/internal/gate"
-)
+import "strings"
 
 // A kind is how a request body is judged.
 type kind uint8
@@ -86,12 +82,3 @@ func manyTexts(contentType string) bool {
 
 // textSequences are the names of such types, without application/ and x-.
 var textSequences = map[string]bool{"ndjson": true, "jsonlines": true, "jsonl": true, "json-seq": true, "json-stream": true}
-
-// values calls f with the value of every field line with the name.
-func values(fields []gate.Field, name string, f func(value string)) {
-	for i := range fields {
-		if strings.EqualFold(fields[i].Name, name) {
-			f(fields[i].Value)
-		}
-	}
-}

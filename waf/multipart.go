@@ -7,7 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
+	"sallyport/waf/prover"
 )
 
 const (
@@ -304,34 +306,36 @@ func (f *formReader) end(b []byte) int {
 	return 1
 }
 
-// tell hands everything that was taken out of the body to the engine, in the
-// variables that its own reader fills.
-func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
+// addTo adds everything that was taken out of the body to the facts, in the
+// variables that the engine's own reader fills.
+func (f *formReader) addTo(to *sink) {
+	facts := to.facts
 	var combined int64
+	var sizes fileSizes
 	for i := range f.parts {
 		p := &f.parts[i]
 		for _, h := range p.headers {
-			vars.MultipartPartHeaders().Add(own(p.name), h)
+			facts.Add(vars.MultipartPartHeaders, p.name, h)
 		}
 		names := append([]string{p.name}, p.otherNames...)
 		for _, name := range names {
-			vars.MultipartName().Add(own(name), name)
+			facts.Add(vars.MultipartName, name, name)
 		}
 		if p.duplicate {
-			put(vars.MultipartDuplicatePartHeader(), "1")
+			facts.Set(vars.MultipartDuplicatePartHeader, "1")
 		}
 		if p.quoted {
-			put(vars.MultipartInvalidQuoting(), "1")
+			facts.Set(vars.MultipartInvalidQuoting, "1")
 		}
 		if p.extended {
-			vars.MultipartFilenameCharset().Add(own(p.name), p.charset)
-			vars.MultipartFilenameLanguage().Add(own(p.name), p.lang)
+			facts.Add(vars.MultipartFilenameCharset, p.name, p.charset)
+			facts.Add(vars.MultipartFilenameLanguage, p.name, p.lang)
 		}
 		combined += p.size
 		if !p.file() {
 			if !f.json(p, to) {
 				for _, name := range names {
-					to.add(own(name), view(p.data))
+					to.add(name, view(p.data))
 				}
 			}
 			if p.filename == "" && len(p.otherFilenames) == 0 {
@@ -342,16 +346,39 @@ func (f *formReader) tell(vars plugintypes.TransactionVariables, to *sink) {
 			if filename == "" {
 				continue
 			}
-			vars.MultipartFilename().Add(own(p.name), filename)
-			vars.Files().Add(own(""), filename)
-			vars.FilesSizes().SetIndex(own(filename), 0, strconv.FormatInt(p.size, 10))
+			facts.Add(vars.MultipartFilename, p.name, filename)
+			facts.Add(vars.Files, "", filename)
+			sizes.set(filename, strconv.FormatInt(p.size, 10))
 		}
 		for _, name := range names {
-			vars.FilesNames().Add(own(""), name)
+			facts.Add(vars.FilesNames, "", name)
 		}
-		vars.FilesTmpContent().Add(own(p.name), view(p.data))
+		facts.Add(vars.FilesTmpContent, p.name, view(p.data))
 	}
-	put(vars.FilesCombinedSize(), strconv.FormatInt(combined, 10))
+	for _, size := range sizes.list {
+		facts.Add(vars.FilesSizes, size.Key, size.Value)
+	}
+	facts.Set(vars.FilesCombinedSize, strconv.FormatInt(combined, 10))
+}
+
+// fileSizes are the sizes of files by their names, as the engine's own reader
+// has them: of several files of one name, in whatever case, the last counts.
+type fileSizes struct {
+	list []prover.Fact
+	at   map[string]int // by name in lower case
+}
+
+func (s *fileSizes) set(name, size string) {
+	lower := strings.ToLower(name)
+	if at, known := s.at[lower]; known {
+		s.list[at] = prover.Fact{Key: name, Value: size}
+		return
+	}
+	if s.at == nil {
+		s.at = map[string]int{}
+	}
+	s.at[lower] = len(s.list)
+	s.list = append(s.list, prover.Fact{Key: name, Value: size})
 }
 
 // json hands on a field that is said to be JSON, and reports whether it is.

@@ -11,29 +11,31 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/corazawaf/coraza/v3"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
-// variables are those of an empty transaction, to parse into.
-func variables(tb testing.TB) state {
-	tb.Helper()
-	w, err := coraza.NewWAF(coraza.NewWAFConfig())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return w.NewTransaction().(state)
-}
-
-// arguments are the ARGS_POST of a transaction, sorted.
-func arguments(tx state) []string {
+// arguments are the ARGS_POST among the facts, sorted.
+func arguments(facts *prover.Facts) []string {
 	var all []string
-	for _, m := range tx.Variables().ArgsPost().FindAll() {
-		all = append(all, m.Key()+"="+m.Value())
+	for _, f := range facts.All(vars.ArgsPost) {
+		all = append(all, f.Key+"="+f.Value)
 	}
 	slices.Sort(all)
 	return all
+}
+
+// keyed are the values of a variable under a key.
+func keyed(facts *prover.Facts, v prover.Variable, key string) []string {
+	var values []string
+	for _, f := range facts.All(v) {
+		if f.Key == key {
+			values = append(values, f.Value)
+		}
+	}
+	return values
 }
 
 // TestReadJSON holds names and values to those of the engine's own reader, but
@@ -49,12 +51,12 @@ func TestReadJSON(t *testing.T) {
 		`{"\u0061\n":"\ud83d\ude00\ud800\"\/"}`: {"json.a\n=😀\"/", "json.a\n=😀\ufffd\"/"}, // half a character may be dropped,
 		`{"":1}`:                                {"json.=1"},
 	} {
-		tx := variables(t)
-		to := newSink(tx.Variables(), &bounds)
+		facts := new(prover.Facts)
+		to := newSink(facts, &bounds)
 		if err := readJSON(body, to); err != nil {
 			t.Errorf("readJSON(%s): %v", body, err)
 		}
-		if got := arguments(tx); !reflect.DeepEqual(got, want) {
+		if got := arguments(facts); !reflect.DeepEqual(got, want) {
 			t.Errorf("readJSON(%s) = %q, want %q", body, got, want)
 		}
 	}
@@ -66,13 +68,11 @@ func FuzzJSON(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2.5e-3,null,true],"b":"\u00e9\\"}`, `[`, `"\ud800\udc00"`, `{"a":1,"a":2}`, "[\"\x00\"]", `01`, `[-]`, `[1.]`, `{"a" : {} , "b":[ ]}`, `tru`, `"a`} {
 		f.Add(s)
 	}
-	tx := variables(f)
+	facts := new(prover.Facts)
 	f.Fuzz(func(t *testing.T, body string) {
-		to := newSink(tx.Variables(), &bounds)
+		to := newSink(facts, &bounds)
 		err := readJSON(body, to)
-		for _, m := range tx.Variables().ArgsPost().FindAll() {
-			tx.Variables().ArgsPost().Remove(m.Key())
-		}
+		facts.Reset()
 		valid := json.Valid([]byte(body))
 		bounded := to.full || err != nil && (errors.Is(err, errDuplicate) || errors.Is(err, errBound))
 		if !bounded && (err == nil) != valid {
@@ -81,13 +81,11 @@ func FuzzJSON(f *testing.F) {
 		if errors.Is(err, errCut) && valid {
 			t.Errorf("readJSON(%q) = %v, want no cut in a valid text", body, err)
 		}
-		loose := newSink(tx.Variables(), &bounds)
+		loose := newSink(facts, &bounds)
 		if whole, err := readJSONLoosely(body, loose); valid && !whole && err == nil && !loose.full {
 			t.Errorf("readJSONLoosely(%q) does not take the whole text", body)
 		}
-		for _, m := range tx.Variables().ArgsPost().FindAll() {
-			tx.Variables().ArgsPost().Remove(m.Key())
-		}
+		facts.Reset()
 	})
 }
 
@@ -105,12 +103,12 @@ func TestPairs(t *testing.T) {
 		"a=b%5d=c":            {"a=b]=c", "a=b]=c"},
 		"%61=1&%3d=%26&x=%00": {"==&", "a=1", "x=\x00"},
 	} {
-		tx := variables(t)
-		readForm(form, newSink(tx.Variables(), &bounds), false)
-		if got := arguments(tx); !reflect.DeepEqual(got, want) {
+		facts := new(prover.Facts)
+		readForm(form, newSink(facts, &bounds), false)
+		if got := arguments(facts); !reflect.DeepEqual(got, want) {
 			t.Errorf("readForm(%q) = %q, want %q", form, got, want)
 		}
-		if got := tx.Variables().RequestBody().Get(); got != form {
+		if got := facts.Get(vars.RequestBody); got != form {
 			t.Errorf("REQUEST_BODY = %q, want %q", got, form)
 		}
 	}
@@ -337,15 +335,15 @@ func FuzzFormReader(f *testing.F) {
 // values the rules see without hiding any.
 func TestReadXML(t *testing.T) {
 	body := `<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]><a b="c"><![CDATA[<d>]]>e&amp;<!-- no --></a>`
-	tx := variables(t)
-	if err := readXML(body, newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
+	facts := new(prover.Facts)
+	if err := readXML(body, newSink(facts, &bounds), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{`<!DOCTYPE a [<!ENTITY x SYSTEM "file:///x">]>`, "c", "<d>e&"}
-	if got := tx.Variables().RequestXML().Get("/*"); !reflect.DeepEqual(got, want) {
+	if got := keyed(facts, vars.RequestXML, "/*"); !reflect.DeepEqual(got, want) {
 		t.Errorf("XML:/* = %q, want %q", got, want)
 	}
-	if got := tx.Variables().RequestXML().Get("//@*"); !reflect.DeepEqual(got, []string{"c"}) {
+	if got := keyed(facts, vars.RequestXML, "//@*"); !reflect.DeepEqual(got, []string{"c"}) {
 		t.Errorf("XML://@* = %q, want [c]", got)
 	}
 	for body, want := range map[string][]string{
@@ -357,24 +355,24 @@ func TestReadXML(t *testing.T) {
 		`<a b="c" d:e="f" xmlns="g" xmlns:d="h">i</a>`: {"c", "f", "i"},
 		"<a><br>b<p>c</a>": {"b", "c"}, // read on, as a lenient application does
 	} {
-		tx := variables(t)
-		if err := readXML(body, newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
+		facts := new(prover.Facts)
+		if err := readXML(body, newSink(facts, &bounds), xmlPlaces{}); err != nil {
 			t.Errorf("%s: %v", body, err)
 		}
-		if got := tx.Variables().RequestXML().Get("/*"); !slices.Equal(got, want) {
+		if got := keyed(facts, vars.RequestXML, "/*"); !slices.Equal(got, want) {
 			t.Errorf("%s: XML:/* = %q, want %q", body, got, want)
 		}
 	}
 	for depth, readable := range map[int]bool{maxXMLDepth: true, maxXMLDepth + 1: false} {
-		if err := readXML(strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth), newSink(variables(t).Variables(), &bounds), xmlPlaces{}); (err == nil) != readable {
+		if err := readXML(strings.Repeat("<a>", depth)+strings.Repeat("</a>", depth), newSink(new(prover.Facts), &bounds), xmlPlaces{}); (err == nil) != readable {
 			t.Errorf("nested %d deep: %v, want it read: %v", depth, err, readable)
 		}
 	}
-	tx = variables(t)
-	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", newSink(tx.Variables(), &bounds), xmlPlaces{}); err != nil {
+	facts.Reset()
+	if err := readXML("<a>"+strings.Repeat("<b>x</b>", 3000)+"<b>evil</b></a>", newSink(facts, &bounds), xmlPlaces{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := tx.Variables().RequestXML().Get("/*"); len(got) != defaultArguments || !strings.Contains(got[defaultArguments-1], "evil") {
+	if got := keyed(facts, vars.RequestXML, "/*"); len(got) != defaultArguments || !strings.Contains(got[defaultArguments-1], "evil") {
 		t.Errorf("%d values, the last of %d bytes, want %d and the rest in the last", len(got), len(got[len(got)-1]), defaultArguments)
 	}
 	for _, small := range []int{1, 2, 5} {

@@ -48,13 +48,13 @@ func namedArguments(sources []source) map[string]bool {
 }
 
 // alias returns the name that rules have for what is sent under another one;
-// empty when they have none. It is a string of its own.
+// empty when they have none.
 func (r *ruleset) alias(name string) string {
 	if len(r.named) == 0 {
 		return ""
 	}
 	if other := renamed(name); other != name && r.named[strings.ToLower(other)] {
-		return own(other)
+		return other
 	}
 	return ""
 }

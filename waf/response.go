@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
 )
@@ -47,11 +49,7 @@ func (t *Transaction) Response(resp *http.Response) gate.Verdict {
 }
 
 func (t *Transaction) response(resp *http.Response) {
-	for name, values := range resp.Header {
-		for _, value := range values {
-			t.tx.AddResponseHeader(own(name), value)
-		}
-	}
+	t.readResponseHead(resp)
 	if t.phase(3, func() error { t.tx.ProcessResponseHeaders(resp.StatusCode, resp.Proto); return nil }) {
 		return
 	}
@@ -61,8 +59,28 @@ func (t *Transaction) response(resp *http.Response) {
 	t.phase(4, func() error { _, err := t.tx.ProcessResponseBody(); return err })
 }
 
-// holdResponse hands the body of the response to the engine, if it is one to
-// be judged. It reports whether the response ends here.
+// readResponseHead adds what the rules get to see of the head of a response to
+// the facts; it needs no engine.
+func (t *Transaction) readResponseHead(resp *http.Response) {
+	f := t.facts
+	f.Set(vars.ResponseStatus, strconv.Itoa(resp.StatusCode))
+	f.Set(vars.ResponseProtocol, resp.Proto)
+	for name, values := range resp.Header {
+		for _, value := range values {
+			if name == "" {
+				continue
+			}
+			f.Add(vars.ResponseHeaders, name, value)
+			if strings.EqualFold(name, "Content-Type") {
+				mediaType, _, _ := strings.Cut(value, ";")
+				f.Set(vars.ResponseContentType, mediaType)
+			}
+		}
+	}
+}
+
+// holdResponse adds the body of the response to the facts, if it is one to be
+// judged. It reports whether the response ends here.
 func (t *Transaction) holdResponse(resp *http.Response) bool {
 	if noBody(resp.Body) || resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols || t.req.Head.Method == http.MethodHead {
 		return false
@@ -95,7 +113,7 @@ func (t *Transaction) holdResponse(resp *http.Response) bool {
 	return t.judgeBody(held, cut)
 }
 
-// judgeDecoded hands the content of a coded body to the engine. What cannot be
+// judgeDecoded adds the content of a coded body to the facts. What cannot be
 // decoded is judged as far as it can be; the client gets it as it came. It
 // reports whether the response ends here.
 func (t *Transaction) judgeDecoded(c coding.Coding, held []byte, cut bool) bool {
@@ -112,23 +130,23 @@ func (t *Transaction) judgeDecoded(c coding.Coding, held []byte, cut bool) bool 
 		return false
 	}
 	// The Core Rule Set looks away from bodies that it takes for coded ones.
-	t.tx.Variables().ResponseHeaders().Remove("content-encoding")
+	t.forget(vars.ResponseHeaders, "content-encoding")
 	return t.judgeBody(content[:min(int64(len(content)), t.policy.ResponseLimit)], cut || bad)
 }
 
-// judgeBody hands the body to the engine, of which there may be more. It
+// judgeBody adds the body to the facts, of which there may be more. It
 // reports whether the response ends here.
 func (t *Transaction) judgeBody(body []byte, cut bool) bool {
 	t.responseInspected = "full"
 	if cut {
 		t.responseInspected = "head"
-		put(t.tx.Variables().OutboundDataError(), "1")
+		t.facts.Set(vars.OutboundDataError, "1")
 	}
 	if !t.turn(int64(len(body))) {
 		return true
 	}
-	put(t.tx.Variables().ResponseBody(), view(body))
-	put(t.tx.Variables().ResponseContentLength(), strconv.Itoa(len(body)))
+	t.facts.Set(vars.ResponseBody, view(body))
+	t.facts.Set(vars.ResponseContentLength, strconv.Itoa(len(body)))
 	return false
 }
 

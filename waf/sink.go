@@ -5,18 +5,18 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
 // A sink takes the arguments of the query or of a body, within the bounds of a
 // policy, and looks into those that hold another language.
 type sink struct {
-	vars      plugintypes.TransactionVariables
-	args      collection.Map // where the arguments go
-	arguments int            // how many it takes
+	facts     *prover.Facts
+	args      prover.Variable // where the arguments go
+	arguments int             // how many it takes
 	jsonDepth int
 	graphQL   GraphQL // what is left of it
 	rules     *ruleset
@@ -28,20 +28,20 @@ type sink struct {
 }
 
 // newSink is one for the arguments of a body.
-func newSink(vars plugintypes.TransactionVariables, p *policy) *sink {
-	return &sink{vars: vars, args: vars.ArgsPost(), arguments: p.Arguments, jsonDepth: p.JSONDepth, graphQL: p.GraphQL, rules: p.rules}
+func newSink(facts *prover.Facts, p *policy) *sink {
+	return &sink{facts: facts, args: vars.ArgsPost, arguments: p.Arguments, jsonDepth: p.JSONDepth, graphQL: p.GraphQL, rules: p.rules}
 }
 
-// add hands one argument to the engine. Its name must be a string of its own.
+// add takes one argument.
 func (s *sink) add(name, value string) {
 	if s.count >= s.arguments {
 		s.full = true
 		return
 	}
 	s.count++
-	s.args.Add(name, value)
+	s.facts.Add(s.args, name, value)
 	if other := s.rules.alias(name); other != "" {
-		s.args.Add(other, value)
+		s.facts.Add(s.args, other, value)
 	}
 	s.inspect(name, value)
 }
@@ -98,9 +98,9 @@ func (s *sink) document(text string) error {
 	for _, a := range g.found {
 		s.add(a[0], a[1])
 	}
-	s.add(own("graphql.names"), g.allNames())
+	s.add("graphql.names", g.allNames())
 	if len(g.notes) > 0 {
-		s.add(own("graphql.comments"), strings.Join(g.notes, "\n"))
+		s.add("graphql.comments", strings.Join(g.notes, "\n"))
 	}
 	return nil
 }

@@ -11,10 +11,12 @@ import (
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"github.com/corazawaf/coraza/v3/types"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
 	"go.uber.org/zap"
 
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
+	"sallyport/waf/prover"
 )
 
 // state is what the engine's transactions can do: what their interface says,
@@ -38,7 +40,8 @@ type Transaction struct {
 	fixed gate.Verdict
 
 	mu     sync.Mutex
-	tx     state // nil: the engine has not begun, or is done
+	facts  *prover.Facts // nil: the head has not been read, or the transaction is closed
+	tx     state         // nil: the engine has not begun, or is done
 	lease  lease
 	broken bool // the engine panicked; it is not touched again
 	closed bool
@@ -46,7 +49,7 @@ type Transaction struct {
 
 	contentType string // of the first Content-Type field
 	typeClash   bool   // another Content-Type field says something else
-	query       *sink  // what the query holds beyond its parameters
+	query       sink   // what the query holds beyond its parameters
 	cookies     int
 	kind        kind
 	coding      coding.Coding // of a body that is judged; empty: it has none
@@ -90,11 +93,14 @@ func (t *Transaction) Request() gate.Verdict {
 }
 
 func (t *Transaction) request() {
-	if !t.readAhead() || !t.begin() {
+	if !t.readAhead() {
 		return
 	}
-	t.fill()
-	if t.tx.Variables().ArgumentsLimitReached().Get() == "1" || t.cookies > t.policy.Arguments {
+	t.readHead()
+	if !t.begin() {
+		return
+	}
+	if t.facts.Get(vars.ArgumentsLimitReached) == "1" || t.cookies > t.policy.Arguments {
 		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", t.policy.Arguments)) {
 			return
 		}
@@ -105,7 +111,7 @@ func (t *Transaction) request() {
 	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
 		return
 	}
-	if t.exceeds(t.query, "arguments in the query") || t.query.flaw != nil && t.unreadable(reasonOf(t.query.flaw), t.query.flaw.Error()) {
+	if t.exceeds(&t.query, "arguments in the query") || t.query.flaw != nil && t.unreadable(reasonOf(t.query.flaw), t.query.flaw.Error()) {
 		return
 	}
 	if !t.settleKind() {
@@ -123,29 +129,16 @@ func (t *Transaction) request() {
 	t.judge(nil)
 }
 
-// begin has the engine make a transaction, under the settings of the policy and
-// without what is excluded for the request. It reports whether the request goes
-// on.
-func (t *Transaction) begin() bool {
-	tx, ok := t.rules.waf.NewTransactionWithID(t.req.ID).(state)
-	if !ok {
-		return !t.fail(errors.New("the engine's transactions lack their variables"))
-	}
-	t.tx = tx
-	for _, s := range t.policy.settings {
-		tx.Variables().TX().Set(s.name, s.value)
-	}
-	t.exclude()
-	return true
-}
-
 // settleKind decides how the body is judged, now that the rules of phase 1
 // had their say. It reports whether the request goes on.
 func (t *Transaction) settleKind() bool {
 	if t.kind == kindNone {
 		return true
 	}
-	processor := t.tx.Variables().RequestBodyProcessor().Get()
+	if t.tx != nil { // a rule may have chosen another
+		t.facts.Set(vars.ReqbodyProcessor, t.tx.Variables().RequestBodyProcessor().Get())
+	}
+	processor := t.facts.Get(vars.ReqbodyProcessor)
 	kind, known := kinds[processor]
 	if !known {
 		return !t.fail(fmt.Errorf("a rule chose the body processor %.40q, which does not exist", processor))
@@ -176,19 +169,23 @@ func (t *Transaction) settleKind() bool {
 func (t *Transaction) judge(parse error) {
 	t.judged = true
 	if parse != nil {
-		vars := t.tx.Variables()
-		put(vars.RequestBodyError(), "1")
-		put(vars.RequestBodyErrorMsg(), vars.RequestBodyProcessor().Get()+": "+parse.Error())
-		put(vars.RequestBodyProcessorError(), "1")
-		put(vars.RequestBodyProcessorErrorMsg(), parse.Error())
-		if t.kind == kindMultipart {
-			put(vars.MultipartStrictError(), "1")
-		}
+		t.noteUnreadable(parse)
 	}
 	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
 		return
 	}
 	t.unreadable(reasonOf(parse), parse.Error())
+}
+
+// noteUnreadable adds to the facts that the body could not be read to its end.
+func (t *Transaction) noteUnreadable(parse error) {
+	t.facts.Set(vars.ReqbodyError, "1")
+	t.facts.Set(vars.ReqbodyErrorMsg, t.facts.Get(vars.ReqbodyProcessor)+": "+parse.Error())
+	t.facts.Set(vars.ReqbodyProcessorError, "1")
+	t.facts.Set(vars.ReqbodyProcessorErrorMsg, parse.Error())
+	if t.kind == kindMultipart {
+		t.facts.Set(vars.MultipartStrictError, "1")
+	}
 }
 
 // reasonOf is the reason to refuse what could not be read.
@@ -210,9 +207,10 @@ func (t *Transaction) unreadable(r gate.Reason, detail string) bool {
 	return t.take(v)
 }
 
-// phase runs one phase and takes its verdict. It reports whether the request
-// ends here.
+// phase tells the engine the facts that it does not know yet, runs one phase
+// and takes its verdict. It reports whether the request ends here.
 func (t *Transaction) phase(n int, run func() error) bool {
+	t.tell()
 	if err := run(); err != nil {
 		return t.fail(fmt.Errorf("phase %d: %w", n, err))
 	}
@@ -410,11 +408,13 @@ func (t *Transaction) Close() gate.Inspection {
 	}
 	t.closed = true
 	defer t.lease.release()
+	defer t.dropFacts()
 	if t.rules != nil && t.tx == nil { // the body broke before the engine began; phase 5 runs all the same
 		t.protect(func() {
-			if t.begin() {
-				t.fill()
+			if t.facts == nil {
+				t.readHead()
 			}
+			t.begin()
 		})
 	}
 	if t.tx == nil {
@@ -428,6 +428,7 @@ func (t *Transaction) Close() gate.Inspection {
 	}
 	t.result.Inspected, t.result.ResponseInspected = t.inspected, t.responseInspected
 	t.protect(func() {
+		t.tell()
 		liftAllow(t.tx)
 		t.tx.ProcessLogging()
 		t.summarise()

@@ -68,12 +68,12 @@ func (t *Transaction) strayText() string {
 	return string(t.coding) + ": too much text in the coded bytes that is not in their content"
 }
 
-// readStrays hands what can be read in coded bytes to the engine. It reports
-// whether all of it was.
+// readStrays hands on what can be read in coded bytes. It reports whether that
+// was all of it.
 func readStrays(coded, content string, to *sink) bool {
 	return strays(coded, content, func(run string) {
 		pairs(run, func(_ int, name, value string) bool {
-			to.add(own(name), value)
+			to.add(name, value)
 			return !to.full
 		})
 	})
@@ -212,11 +212,11 @@ func (p *plainParts) add(run []byte) {
 // held is how much of it is held.
 func (p *plainParts) held() int64 { return int64(p.text + len(p.run) + len(p.wait)) }
 
-// tell hands the text to the engine that is not that of the form's own heads
-// and fields. It reports whether that was all of it.
-func (p *plainParts) tell(form *formReader, to *sink) bool {
+// addTo hands on the text that is not that of the form's own heads and fields.
+// It reports whether that was all of it.
+func (p *plainParts) addTo(form *formReader, to *sink) bool {
 	for _, run := range p.strays(form, 0) {
-		to.add(own(""), run)
+		to.add("", run)
 	}
 	return !p.full
 }

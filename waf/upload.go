@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
 	"sallyport/internal/gate"
 )
 
@@ -271,7 +273,7 @@ func (u *upload) settle(chunk []byte, err error) {
 // held, and lets the rest pass unseen.
 func (u *upload) surrender() {
 	u.t.inspected, u.blind = "head", true
-	put(u.t.tx.Variables().InboundDataError(), "1")
+	u.t.facts.Set(vars.InboundDataError, "1")
 	u.t.judgeForm(nil)
 }
 
@@ -301,9 +303,9 @@ func (t *Transaction) judgeForm(parse error) {
 		t.judged = true
 		return
 	}
-	to := newSink(t.tx.Variables(), t.policy)
-	t.upload.form.tell(to.vars, to)
-	if c := t.upload.coded; c != nil && !c.plain.tell(t.upload.form, to) && t.find(gate.WAFEncoding, t.strayText()) {
+	to := newSink(t.facts, t.policy)
+	t.upload.form.addTo(to)
+	if c := t.upload.coded; c != nil && !c.plain.addTo(t.upload.form, to) && t.find(gate.WAFEncoding, t.strayText()) {
 		t.judged = true
 		return
 	}

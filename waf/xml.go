@@ -7,7 +7,9 @@ import (
 	"io"
 	"strings"
 
-	"github.com/corazawaf/coraza/v3/collection"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
+	"sallyport/waf/prover"
 )
 
 // maxXMLDepth is how deep an XML body may nest, as in most XML libraries.
@@ -38,8 +40,8 @@ func readXML(body string, to *sink, places xmlPlaces) error {
 	d.Strict = false
 	d.Entity = xml.HTMLEntity
 	d.CharsetReader = charset
-	attributes := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "//@*"}
-	texts := xmlValues{to: to.vars.RequestXML(), most: to.arguments, name: "/*"}
+	attributes := xmlValues{to: to.facts, most: to.arguments, name: "//@*"}
+	texts := xmlValues{to: to.facts, most: to.arguments, name: "/*"}
 	var text strings.Builder
 	var open []string // elements
 	flush := func() {
@@ -146,7 +148,7 @@ func (p xmlPlaces) of(value string) string {
 
 // xmlValues hands on values under one name.
 type xmlValues struct {
-	to    collection.Map
+	to    *prover.Facts
 	name  string
 	most  int // values, the last of which holds the rest
 	count int
@@ -155,7 +157,7 @@ type xmlValues struct {
 
 func (v *xmlValues) add(value string) {
 	if v.count++; v.count < v.most {
-		v.to.Add(own(v.name), value)
+		v.to.Add(vars.RequestXML, v.name, value)
 		return
 	}
 	v.rest.WriteString(value + "\n")
@@ -163,7 +165,7 @@ func (v *xmlValues) add(value string) {
 
 func (v *xmlValues) finish() {
 	if v.rest.Len() > 0 {
-		v.to.Add(own(v.name), v.rest.String())
+		v.to.Add(vars.RequestXML, v.name, v.rest.String())
 	}
 }
 

@@ -86,6 +86,22 @@ SecAction "id:1,phase:5,pass,nolog"`)
 	}
 }
 
+// BenchmarkReadHead measures how long it takes to read a head into facts.
+func BenchmarkReadHead(b *testing.B) {
+	e := sharedEngine(b)
+	for _, name := range []string{"tiny", "browser"} {
+		b.Run(name, func(b *testing.B) {
+			req := benchCalls()[name].request()
+			b.ReportAllocs()
+			for b.Loop() {
+				t := Transaction{engine: e, policy: e.policies["default"], req: req}
+				t.readHead()
+				t.dropFacts()
+			}
+		})
+	}
+}
+
 // BenchmarkUpload measures a file that streams through, in bytes per second.
 func BenchmarkUpload(b *testing.B) {
 	e := miniature(b, gate.Enforce, `SecAction "id:1,phase:2,pass,nolog"`)

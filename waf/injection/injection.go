@@ -7,9 +7,17 @@ import "github.com/corazawaf/libinjection-go"
 
 // SQLi reports whether @detectSQLi matches value.
 func SQLi(value string) bool {
-	found, _ := libinjection.IsSQLi(value)
-	return found
+	if readers == nil {
+		found, _ := libinjection.IsSQLi(value)
+		return found
+	}
+	return readers.sqli(value)
 }
 
 // XSS reports whether @detectXSS matches value.
-func XSS(value string) bool { return libinjection.IsXSS(value) }
+func XSS(value string) bool {
+	if readers == nil {
+		return libinjection.IsXSS(value)
+	}
+	return readers.xss(value)
+}

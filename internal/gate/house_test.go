@@ -51,6 +51,7 @@ var house = map[string]room{
 	"internal/selftest": {[]string{"internal/gate", "internal/wire"}, "it asks whatever address it is given"},
 	"internal/unmask":   {[]string{"proxy"}, "it knows what the mask knows, and asks whatever address it is given"},
 	"internal/testkit":  {[]string{"internal/gate"}, "only tests import it"},
+	"internal/traffic":  {[]string{"internal/gate"}, "only tests import it"},
 }
 
 // confined says which packages may import a third-party module. A module that
@@ -128,8 +129,8 @@ func TestLayering(t *testing.T) {
 						t.Errorf("%s imports %s, which belongs to %v only", p.ImportPath, imp, homes)
 					}
 				}
-			case ours == "internal/testkit":
-				t.Errorf("%s imports internal/testkit outside a test", p.ImportPath)
+			case ours == "internal/testkit", ours == "internal/traffic":
+				t.Errorf("%s imports %s outside a test", p.ImportPath, ours)
 			case !slices.Contains(r.may, "*") && !slices.Contains(r.may, ours):
 				t.Errorf("%s imports %s, but it may import %v of ours: %s", p.ImportPath, ours, r.may, r.why)
 			}

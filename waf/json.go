@@ -83,7 +83,7 @@ func readJSONTexts(body string, to *sink) error {
 func readJSONLoosely(body string, to *sink) (whole bool, err error) {
 	j := newJSONReader(body, "json", to)
 	j.separator, j.loose = '\x1E', true
-	for j.space(); j.i < len(j.s); j.space() {
+	for j.space(); j.i < len(j.s) && !to.full; j.space() { // a full sink ends a document where it is
 		err := j.document()
 		if errors.Is(err, errBound) {
 			return false, err

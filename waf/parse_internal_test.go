@@ -391,3 +391,14 @@ func TestReadXML(t *testing.T) {
 		}
 	}
 }
+
+// TestLooseTextsEnd reads texts that may be JSON with more values in them than are
+// taken: the reading has to end all the same.
+func TestLooseTextsEnd(t *testing.T) {
+	e := policies(t, map[string]func(*Policy){"default": func(p *Policy) { p.Arguments = 3 }})
+	for _, body := range []string{`[1,2,3,4,5] {"a":"b"} "c"`, strings.Repeat(`{"a":1} `, 9), `"\u0041" "\u0042" "\u0043" "\u0044" "\u0045"`} {
+		for _, contentType := range []string{"text/plain", formType, "application/graphql"} {
+			run(e, post(contentType, body)).expect(t, contentType+" "+body, gate.Refuse, gate.WAFTooManyArguments)
+		}
+	}
+}

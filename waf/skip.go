@@ -22,6 +22,7 @@ func withoutSkips(sources []source) []source {
 	}
 	type place struct{ source, directive int }
 	markers := map[place][]directive{}
+	changed := map[int]bool{} // sources whose text is not what it was
 	for i, s := range out {
 		for j, d := range s.directives {
 			r := parseRule(d)
@@ -34,7 +35,7 @@ func withoutSkips(sources []source) []source {
 			d.raw = skipForm.ReplaceAllString(d.raw, "skipAfter:"+name)
 			d.args = skipForm.ReplaceAllString(d.args, "skipAfter:"+name)
 			d.rule = nil // as it was
-			s.directives[j] = d
+			s.directives[j], changed[i] = d, true
 			at, ok := nthAfter(out, i, j, count, phaseOf(r))
 			if !ok { // there are not as many; a marker that is missing would skip all phases behind, too
 				for k := i; k < len(out); k++ {
@@ -44,6 +45,7 @@ func withoutSkips(sources []source) []source {
 				}
 			}
 			to := place{at[0], at[1]}
+			changed[to.source] = true
 			markers[to] = append(markers[to], directive{file: d.file, line: d.line, name: "secmarker", args: name, raw: "SecMarker " + name})
 		}
 	}
@@ -52,7 +54,9 @@ func withoutSkips(sources []source) []source {
 		for j, d := range out[i].directives {
 			with = append(append(with, d), markers[place{i, j}]...)
 		}
-		out[i].directives = with
+		if out[i].directives = with; changed[i] {
+			out[i].text = nil
+		}
 	}
 	return out
 }

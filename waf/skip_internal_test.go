@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,5 +63,18 @@ func TestCoreRulesSkip(t *testing.T) {
 	}
 	if left != 0 || replaced == 0 {
 		t.Errorf("%d skips are left and %d were replaced, want none left and some replaced", left, replaced)
+	}
+}
+
+// TestSkipsIntoTheCoreRules holds that a skip which reaches into the Core Rule Set
+// ends where it should, and not never.
+func TestSkipsIntoTheCoreRules(t *testing.T) {
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "before.conf"), `SecRule ARGS:skip "@streq 1" "id:1,phase:2,pass,nolog,skip:1"`)
+	for _, engine := range []EngineKind{StockEngine, FastEngine} {
+		e := policies(t, map[string]func(*Policy){"default": func(p *Policy) { p.Engine, p.RulesBefore = engine, []string{file} }})
+		const attack = "q=1'%20UNION%20SELECT%20password%20FROM%20users--"
+		run(e, get("/?skip=0&"+attack)).expect(t, string(engine)+", nothing skipped", gate.Refuse, gate.WAFInboundScore)
+		run(e, get("/?skip=1&"+attack)).expect(t, string(engine)+", one rule skipped", gate.Refuse, gate.WAFInboundScore)
 	}
 }

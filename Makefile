@@ -31,7 +31,10 @@ fuzz: ## each fuzz target for FUZZTIME (10s; hours are better)
 differential: ## the fuzz targets that compare with other applications' readers, each for FUZZTIME
 	sh .ci/fuzz $(FUZZTIME) Differential
 
-bench: ## benchmarks beside the stock alternatives, in one run
+bench: ## what a request costs each proxy, with and without rules, through sockets (7 minutes; BENCH_ROUNDS=1 BENCH_MIXES=tiny,form is shorter)
+	@$(GO) run ./internal/bench
+
+benchmarks: ## the benchmarks of each package beside the stock alternatives, in one run
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./internal/geo ./limiter ./waf ./waf/rx ./proxy ./proxy/http1 ./internal/audit ./internal/gateway
 
 crs: ## the CRS regression suite, in-process and over the wire
@@ -56,4 +59,4 @@ site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (a
 app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
 	bash .ci/app
 
-.PHONY: help run build test race check fuzz differential bench crs peers slow reloads soak site app
+.PHONY: help run build test race check fuzz differential bench benchmarks crs peers slow reloads soak site app

@@ -5,7 +5,7 @@
 //
 // Every request is one that the strict reader accepts. The benign ones pass
 // the Core Rule Set at level 1, and the attacks do not; a test holds them to it.
-// Only tests import the package.
+// Only tests and the bench import the package.
 package traffic
 
 import (

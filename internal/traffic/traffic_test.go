@@ -2,10 +2,13 @@ package traffic_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"os"
+	"strconv"
 	"testing"
 
 	"go.uber.org/zap"
@@ -64,16 +67,21 @@ func engine(t *testing.T) *waf.Engine {
 
 // TestVerdicts holds that the benign requests pass the Core Rule Set at level 1
 // and that the attacks do not, and that the strict reader takes all of them.
+// TRAFFIC_TIMES=10 holds them to it for ten times as many.
 func TestVerdicts(t *testing.T) {
 	e := engine(t)
-	counts := map[string]int{traffic.JSONFields: 100, traffic.JSONText: 600, traffic.JSON1K: 1500, traffic.Multipart: 100, traffic.Attack: 3000, traffic.Hostile: 36}
+	times, err := strconv.Atoi(cmp.Or(os.Getenv("TRAFFIC_TIMES"), "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int{traffic.JSONFields: 16, traffic.JSONText: 60, traffic.JSON1K: 150, traffic.Multipart: 16, traffic.Hostile: 18}
 	for _, m := range traffic.Mixes() {
 		count, ok := counts[m.Name]
 		if !ok {
-			count = 4000
+			count = 500
 		}
-		if testing.Short() {
-			count /= 4
+		if count *= times; testing.Short() {
+			count /= 2
 		}
 		for _, series := range []traffic.Series{traffic.Fresh, traffic.Repeated} {
 			g := traffic.New(m.Name, series, 78)

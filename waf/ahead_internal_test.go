@@ -18,7 +18,7 @@ type watched struct {
 
 func (w *watched) Read(p []byte) (int, error) {
 	if w.reads++; w.reads == 1 {
-		w.began = w.t.tx != nil
+		w.began = w.t.run.tx != nil
 	}
 	return w.Reader.Read(p)
 }
@@ -30,8 +30,9 @@ func (*watched) Close() error { return nil }
 func TestTheEngineWaitsForTheBody(t *testing.T) {
 	e := policies(t, map[string]func(*Policy){
 		"default": func(*Policy) {},
-		"early":   func(p *Policy) { p.EarlyBlocking = true },
+		"early":   func(p *Policy) { p.EarlyBlocking, p.Engine = true, StockEngine },
 		"small":   func(p *Policy) { p.Inspect = 8 },
+		"stock":   func(p *Policy) { p.Engine = StockEngine },
 	})
 	multipart := "multipart/form-data; boundary=b"
 	for _, tc := range []struct {
@@ -41,9 +42,10 @@ func TestTheEngineWaitsForTheBody(t *testing.T) {
 	}{
 		{"a form", "default", formType, "a=harmless", false, gate.Pass},
 		{"an attack in a form", "default", formType, "a=1' UNION SELECT password FROM users--", false, gate.Refuse},
+		{"a form, all rules", "stock", formType, "a=harmless", false, gate.Pass},
 		{"JSON", "default", "application/json", `{"a":1}`, false, gate.Pass},
 		{"early blocking", "early", formType, "a=harmless", true, gate.Pass},
-		{"a form with files", "default", multipart, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--b--\r\n", true, gate.Pass},
+		{"a form with files", "stock", multipart, "--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n--b--\r\n", true, gate.Pass},
 		{"announced as too large", "small", formType, "a=harmless", false, gate.Refuse},
 	} {
 		req := post(tc.contentType, tc.body).under(tc.policy).request()

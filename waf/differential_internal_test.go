@@ -24,7 +24,7 @@ func shown(e *Engine, c call) (v sight, passed bool) {
 	if !verdict.Passed() {
 		return v, false
 	}
-	vars := t.tx.Variables()
+	vars := t.run.tx.Variables()
 	for _, c := range []interface{ FindAll() []types.MatchData }{
 		vars.ArgsGet(), vars.ArgsPost(), vars.RequestCookies(), vars.RequestHeaders(), vars.MultipartName(), vars.Files(), vars.RequestXML(),
 	} {

@@ -22,7 +22,7 @@ func TestTheHeadIsHandedOnAsReceived(t *testing.T) {
 		{Name: "x-a", Value: " 2\t"}, {Name: "X-A", Value: "1"}, {Name: "Content-Type", Value: formType}, {Name: "Connection", Value: "keep-alive"}}}
 	_, tx, v := begin(miniature(t, gate.Enforce, hiding), c)
 	defer tx.Close()
-	vars := tx.tx.Variables()
+	vars := tx.run.tx.Variables()
 	for name, got := range map[string][2]string{
 		"REQUEST_URI_RAW":  {vars.RequestURIRaw().Get(), c.target},
 		"REQUEST_URI":      {vars.RequestURI().Get(), c.target},

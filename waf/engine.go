@@ -46,6 +46,10 @@ type policy struct {
 	// the beginning of each transaction.
 	hash     string
 	settings []setting
+	// prover tells which rules can match a request, and starts are what a run
+	// with some of the rules begins each phase with. Nil: all rules run.
+	prover *prover.Prover
+	starts [phaseLogging + 1][]setting
 	// exclusions are all of them, those that the rules were built with too.
 	exclusions []*exclusion
 }
@@ -129,6 +133,9 @@ func (e *Engine) build(policies map[string]Policy) error {
 		p := e.policies[name]
 		p.rules, p.hash, p.settings = built[key], plan.sum(), plan.settings()
 		p.exclusions = plan.exclusions
+		if err := p.prove(plan); err != nil {
+			return fmt.Errorf("policy %s: %w", name, err)
+		}
 	}
 	if broken.Sort(); len(broken) > 0 {
 		return broken
@@ -232,11 +239,13 @@ func probe(w coraza.WAF) error {
 	if !ok {
 		return errors.New("the engine's transactions lack their variables")
 	}
-	t := Transaction{tx: tx, facts: new(prover.Facts)}
-	t.facts.Set(vars.RequestBody, "probe")
-	t.facts.Add(vars.ArgsGet, "name", "value")
-	t.tell()
-	if tx.Variables().RequestBody().Get() != "probe" || len(tx.Variables().ArgsGet().Get("NAME")) != 1 || !t.clear(vars.ArgsGet) || len(tx.Variables().ArgsGet().FindAll()) != 0 {
+	facts := new(prover.Facts)
+	facts.Set(vars.RequestBody, "probe")
+	facts.Add(vars.ArgsGet, "name", "value")
+	facts.Mark(phaseHead)
+	r := evaluation{t: &Transaction{facts: facts}, tx: tx, told: new(prover.Cursor)}
+	r.tell(phaseHead)
+	if tx.Variables().RequestBody().Get() != "probe" || len(tx.Variables().ArgsGet().Get("NAME")) != 1 {
 		return errors.New("the engine's variables cannot be set")
 	}
 	if !liftAllow(tx) {

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/corazawaf/coraza/v3/collection"
-	"github.com/corazawaf/coraza/v3/types"
 	vars "github.com/corazawaf/coraza/v3/types/variables"
 	"go.uber.org/zap"
 
@@ -232,21 +230,14 @@ func (x *exclusion) describe() string {
 	return fmt.Sprintf("%t %v %v %s %q %q %q %s", x.always, x.built, x.live, x.Target, x.Route, x.Path, x.Methods, x.Ends.UTC().Format(time.RFC3339))
 }
 
-// exclude tells the engine's transaction what the exclusions keep its rules
-// from.
-func (t *Transaction) exclude() {
-	for _, x := range t.policy.exclusions {
-		if !x.always && (!x.holdsFor(t.req) || x.ended(t.engine.log)) {
-			continue
+// apply tells the engine's transaction what the exclusion keeps its rules from.
+func (x *exclusion) apply(tx excluder) {
+	for _, id := range x.live {
+		if x.Target == (Target{}) {
+			tx.RemoveRuleByID(id)
+		} else {
+			tx.RemoveRuleTargetByID(id, x.variable, x.key, x.pattern)
 		}
-		for _, id := range x.live {
-			if x.Target == (Target{}) {
-				t.tx.RemoveRuleByID(id)
-			} else {
-				t.tx.RemoveRuleTargetByID(id, x.variable, x.key, x.pattern)
-			}
-		}
-		t.exclusions = append(t.exclusions, x)
 	}
 }
 
@@ -283,17 +274,19 @@ func (t *Transaction) excluded() []int {
 
 // has reports whether the target of the exclusion holds anything.
 func (t *Transaction) has(x *exclusion) bool {
-	c := t.tx.Collection(x.variable)
-	keyed, _ := c.(collection.Keyed)
-	switch {
-	case c == nil:
-		return false
-	case x.pattern != nil:
-		return keyed != nil && slices.ContainsFunc(keyed.FindAll(), func(m types.MatchData) bool { return x.pattern.MatchString(strings.ToLower(m.Key())) })
-	case x.key != "":
-		return keyed != nil && len(keyed.FindString(x.key)) > 0
-	}
-	return slices.ContainsFunc(c.FindAll(), func(m types.MatchData) bool { return m.Value() != "" })
+	found := false
+	t.facts.Each(x.variable, func(key, value string) {
+		switch {
+		case found:
+		case x.pattern != nil:
+			found = x.pattern.MatchString(strings.ToLower(key))
+		case x.key != "":
+			found = strings.ToLower(key) == x.key
+		default:
+			found = value != ""
+		}
+	})
+	return found
 }
 
 // machinery says what a rule does beside finding attacks; empty: nothing.

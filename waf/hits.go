@@ -24,11 +24,22 @@ func (t *Transaction) summarise() {
 	if t.verdict.Reason == gate.WAFOutboundScore {
 		direction = "outbound"
 	}
-	t.result.Score, t.result.Threshold = t.score(direction), t.threshold(direction)
+	t.result.Run = t.run.how()
+	t.result.Score, t.result.Threshold = t.run.score(direction), t.run.threshold(direction)
 	t.result.Excluded = t.excluded()
-	for _, m := range t.tx.MatchedRules() {
-		t.result.Hits = append(t.result.Hits, t.hits(m)...)
+	t.result.Hits = t.run.hits()
+}
+
+// hits are the entries of all matched rules.
+func (r *evaluation) hits() []gate.RuleHit {
+	if r.tx == nil {
+		return nil
 	}
+	var all []gate.RuleHit
+	for _, m := range r.tx.MatchedRules() {
+		all = append(all, r.t.hits(m, len(all))...)
+	}
+	return all
 }
 
 // confirmed tells which values of a chain's head the rest of the chain is about.
@@ -53,8 +64,8 @@ func confirmed(m types.MatchedRule) func(value string) bool {
 
 // hits are the entries of one matched rule: one for each variable that it
 // matched. A rule without an effect, that is one that neither scores nor logs
-// nor decides, has none: it is bookkeeping.
-func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
+// nor decides, has none: it is bookkeeping. before is how many entries there are.
+func (t *Transaction) hits(m types.MatchedRule, before int) []gate.RuleHit {
 	id := m.Rule().ID()
 	r := t.policy.rules.rules[id]
 	points := r.points
@@ -77,7 +88,7 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 		if data.ChainLevel() == r.link {
 			times++
 		}
-		if data.ChainLevel() != 0 || !confirms(data.Value()) || len(hits) == maxHitsPerRule || len(t.result.Hits)+len(hits) >= maxHits && len(hits) > 0 {
+		if data.ChainLevel() != 0 || !confirms(data.Value()) || len(hits) == maxHitsPerRule || before+len(hits) >= maxHits && len(hits) > 0 {
 			continue
 		}
 		hit := first
@@ -104,7 +115,7 @@ func (t *Transaction) hits(m types.MatchedRule) []gate.RuleHit {
 	if logged {
 		hits[0].LogLine = logLine(m, r)
 	}
-	if len(t.result.Hits) >= maxHits && !logged && !disruptive {
+	if before >= maxHits && !logged && !disruptive {
 		return nil
 	}
 	return hits

@@ -340,7 +340,7 @@ func TestOffCostsNothing(t *testing.T) {
 	req := get("/?id=" + sqli).under("off").request()
 	if n := testing.AllocsPerRun(100, func() {
 		tx := e.Begin(req)
-		if tx.tx != nil || !tx.Request().Passed() {
+		if tx.run.tx != nil || !tx.Request().Passed() {
 			t.Fatal("a policy that is off judges")
 		}
 		tx.Close()

@@ -22,7 +22,7 @@ import (
 func (t *Transaction) Response(resp *http.Response) gate.Verdict {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.tx == nil {
+	if t.rules == nil || t.facts == nil {
 		return gate.Passes(gate.StageWAF)
 	}
 	if !t.verdict.Passed() {
@@ -50,13 +50,13 @@ func (t *Transaction) Response(resp *http.Response) gate.Verdict {
 
 func (t *Transaction) response(resp *http.Response) {
 	t.readResponseHead(resp)
-	if t.phase(3, func() error { t.tx.ProcessResponseHeaders(resp.StatusCode, resp.Proto); return nil }) {
+	if t.phase(phaseResponseHead) {
 		return
 	}
 	if t.holdResponse(resp) {
 		return
 	}
-	t.phase(4, func() error { _, err := t.tx.ProcessResponseBody(); return err })
+	t.phase(phaseResponse)
 }
 
 // readResponseHead adds what the rules get to see of the head of a response to
@@ -130,7 +130,7 @@ func (t *Transaction) judgeDecoded(c coding.Coding, held []byte, cut bool) bool 
 		return false
 	}
 	// The Core Rule Set looks away from bodies that it takes for coded ones.
-	t.forget(vars.ResponseHeaders, "content-encoding")
+	t.facts.Remove(vars.ResponseHeaders, "content-encoding")
 	return t.judgeBody(content[:min(int64(len(content)), t.policy.ResponseLimit)], cut || bad)
 }
 

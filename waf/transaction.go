@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"reflect"
 	"runtime/debug"
-	"strconv"
 	"sync"
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
@@ -25,6 +24,7 @@ type state interface {
 	types.Transaction
 	plugintypes.TransactionState
 	excluder
+	RemoveRuleByIDRange(first, last int)
 }
 
 // A Transaction judges one request and its response. It is used by the
@@ -41,7 +41,8 @@ type Transaction struct {
 
 	mu     sync.Mutex
 	facts  *prover.Facts // nil: the head has not been read, or the transaction is closed
-	tx     state         // nil: the engine has not begun, or is done
+	run    evaluation
+	shadow *evaluation // runs every rule, to compare; nil: nothing is compared
 	lease  lease
 	broken bool // the engine panicked; it is not touched again
 	closed bool
@@ -61,10 +62,11 @@ type Transaction struct {
 	exclusions []*exclusion // that hold for the request
 
 	verdict gate.Verdict // the first that was not a plain pass
-	seen    int          // matched rules that watch has looked at
-	allowed string       // watch: what an allow action still covers
-	covers  int          // watch: the phase of an allow:phase
-	told    bool         // Request returned the verdict, and it was not a plain pass
+	// ended is called when all rules have run, before the engine's transaction is
+	// given back. Nil but in tests, which look at what the rules have left there.
+	ended func()
+
+	told bool // Request returned the verdict, and it was not a plain pass
 
 	inTurn            bool    // it holds one of the engine's turns
 	upload            *upload // the body streams and is judged at its end
@@ -97,9 +99,7 @@ func (t *Transaction) request() {
 		return
 	}
 	t.readHead()
-	if !t.begin() {
-		return
-	}
+	t.prepare()
 	if t.facts.Get(vars.ArgumentsLimitReached) == "1" || t.cookies > t.policy.Arguments {
 		if t.find(gate.WAFTooManyArguments, fmt.Sprintf("more than %d parameters in the query, or cookies", t.policy.Arguments)) {
 			return
@@ -108,7 +108,7 @@ func (t *Transaction) request() {
 	if !t.turn(int64(t.req.Head.Bytes)) {
 		return
 	}
-	if t.phase(1, func() error { t.tx.ProcessRequestHeaders(); return nil }) {
+	if t.phase(phaseHead) {
 		return
 	}
 	if t.exceeds(&t.query, "arguments in the query") || t.query.flaw != nil && t.unreadable(reasonOf(t.query.flaw), t.query.flaw.Error()) {
@@ -135,8 +135,8 @@ func (t *Transaction) settleKind() bool {
 	if t.kind == kindNone {
 		return true
 	}
-	if t.tx != nil { // a rule may have chosen another
-		t.facts.Set(vars.ReqbodyProcessor, t.tx.Variables().RequestBodyProcessor().Get())
+	if t.run.tx != nil { // a rule may have chosen another
+		t.facts.Set(vars.ReqbodyProcessor, t.run.tx.Variables().RequestBodyProcessor().Get())
 	}
 	processor := t.facts.Get(vars.ReqbodyProcessor)
 	kind, known := kinds[processor]
@@ -171,7 +171,7 @@ func (t *Transaction) judge(parse error) {
 	if parse != nil {
 		t.noteUnreadable(parse)
 	}
-	if t.phase(2, func() error { _, err := t.tx.ProcessRequestBody(); return err }) || parse == nil {
+	if t.phase(phaseRequest) || parse == nil {
 		return
 	}
 	t.unreadable(reasonOf(parse), parse.Error())
@@ -207,22 +207,49 @@ func (t *Transaction) unreadable(r gate.Reason, detail string) bool {
 	return t.take(v)
 }
 
-// phase tells the engine the facts that it does not know yet, runs one phase
-// and takes its verdict. It reports whether the request ends here.
-func (t *Transaction) phase(n int, run func() error) bool {
-	t.tell()
-	if err := run(); err != nil {
-		return t.fail(fmt.Errorf("phase %d: %w", n, err))
-	}
-	if it := t.tx.Interruption(); it != nil {
-		return t.take(t.interrupted(decision{rule: it.RuleID, action: it.Action, status: it.Status, target: it.Data}))
-	}
-	if t.mode() == gate.Watch {
-		if d, ok := t.watch(); ok {
-			return t.take(t.interrupted(d))
+// prepare decides how the rules are run, now that the head was read.
+func (t *Transaction) prepare() {
+	t.run.t = t
+	for _, x := range t.policy.exclusions {
+		if x.always || x.holdsFor(t.req) && !x.ended(t.engine.log) {
+			t.exclusions = append(t.exclusions, x)
 		}
 	}
-	return false
+	if t.policy.prover == nil {
+		return
+	}
+	t.run.judge = t.policy.prover.Judge(t.facts)
+	t.run.lent = t.run.judge
+	for _, x := range t.exclusions {
+		if x.Target == (Target{}) {
+			for _, id := range x.live {
+				t.run.judge.Exclude(id)
+			}
+		}
+	}
+	if t.policy.compares() {
+		t.shadow = &evaluation{t: t}
+	}
+}
+
+// phase runs one phase over the facts so far and takes its verdict. It reports
+// whether the request ends here.
+func (t *Transaction) phase(n int) bool {
+	t.facts.Mark(n)
+	ends := t.settle(&t.run, n)
+	if t.shadow != nil {
+		ends = t.settle(t.shadow, n) || ends
+	}
+	return ends
+}
+
+// settle has one of the runs run a phase and takes its verdict.
+func (t *Transaction) settle(r *evaluation, n int) bool {
+	d, err := r.phase(n)
+	if err != nil {
+		return t.fail(fmt.Errorf("phase %d: %w", n, err))
+	}
+	return d != nil && t.take(r.interrupted(*d))
 }
 
 // A decision is what a disruptive action decided.
@@ -233,44 +260,18 @@ type decision struct {
 	target string
 }
 
-// watch finds the decision that the rules of the last phase would have come
-// to had the engine been allowed to stop: the first deny, drop or redirect
-// that no allow came before. The engine runs on after all of them when it only
-// detects.
-func (t *Transaction) watch() (decision, bool) {
-	matched := t.tx.MatchedRules()
-	defer func() { t.seen = len(matched) }()
-	for _, m := range matched[t.seen:] {
-		r := t.policy.rules.rules[m.Rule().ID()]
-		phase := int(m.Rule().Phase())
-		switch {
-		case t.allowed == "all", t.allowed == "request" && phase < 3, t.allowed == "phase" && phase == t.covers:
-			continue
-		}
-		switch r.decision {
-		case "allow":
-			t.allowed, t.covers = r.target, phase
-			if t.allowed == "" {
-				t.allowed = "all"
-			}
-		case "deny", "drop", "redirect":
-			return decision{rule: m.Rule().ID(), action: r.decision, status: r.status, target: r.target}, true
-		}
-	}
-	return decision{}, false
-}
-
 // interrupted is the verdict that a decision amounts to.
-func (t *Transaction) interrupted(d decision) gate.Verdict {
+func (r *evaluation) interrupted(d decision) gate.Verdict {
+	mode := r.t.mode()
 	detail := fmt.Sprintf("rule %d", d.rule)
 	switch d.rule {
 	case inboundRule, inboundEarlyRule:
-		return gate.Refusal(gate.WAFInboundScore, t.mode(), fmt.Sprintf("score %d, threshold %d", t.score("inbound"), t.threshold("inbound")))
+		return gate.Refusal(gate.WAFInboundScore, mode, fmt.Sprintf("score %d, threshold %d", r.score("inbound"), r.threshold("inbound")))
 	case outboundRule, outboundEarlyRule:
-		return gate.Refusal(gate.WAFOutboundScore, t.mode(), fmt.Sprintf("score %d, threshold %d", t.score("outbound"), t.threshold("outbound")))
+		return gate.Refusal(gate.WAFOutboundScore, mode, fmt.Sprintf("score %d, threshold %d", r.score("outbound"), r.threshold("outbound")))
 	}
 	if d.action == "redirect" {
-		v := gate.Refusal(gate.WAFRedirect, t.mode(), detail)
+		v := gate.Refusal(gate.WAFRedirect, mode, detail)
 		v.Location = d.target
 		switch d.status {
 		case http.StatusMovedPermanently, http.StatusSeeOther, http.StatusTemporaryRedirect:
@@ -278,7 +279,7 @@ func (t *Transaction) interrupted(d decision) gate.Verdict {
 		}
 		return v
 	}
-	v := gate.Refusal(gate.WAFRule, t.mode(), detail)
+	v := gate.Refusal(gate.WAFRule, mode, detail)
 	switch {
 	case d.action == "drop":
 		v.Close = true
@@ -286,37 +287,6 @@ func (t *Transaction) interrupted(d decision) gate.Verdict {
 		v.Status = d.status
 	}
 	return v
-}
-
-// score adds up what the matches of one direction came to, at the levels of
-// paranoia that the policy blocks at. The total that the Core Rule Set keeps
-// is not there yet when a rule decides before its scoring.
-func (t *Transaction) score(direction string) int {
-	sum := 0
-	for level := 1; level <= t.policy.Paranoia; level++ {
-		sum += t.number(direction + "_anomaly_score_pl" + strconv.Itoa(level))
-	}
-	return sum
-}
-
-// threshold is the one that applies, which a rule may have changed.
-func (t *Transaction) threshold(direction string) int {
-	if n := t.number(direction + "_anomaly_score_threshold"); n > 0 {
-		return n
-	}
-	if direction == "outbound" {
-		return t.policy.OutboundThreshold
-	}
-	return t.policy.InboundThreshold
-}
-
-// number reads a numeric TX variable; 0 when it is not there.
-func (t *Transaction) number(name string) int {
-	if values := t.tx.Variables().TX().Get(name); len(values) > 0 {
-		n, _ := strconv.Atoi(values[0])
-		return n
-	}
-	return 0
 }
 
 // mode is that of the policy.
@@ -409,15 +379,7 @@ func (t *Transaction) Close() gate.Inspection {
 	t.closed = true
 	defer t.lease.release()
 	defer t.dropFacts()
-	if t.rules != nil && t.tx == nil { // the body broke before the engine began; phase 5 runs all the same
-		t.protect(func() {
-			if t.facts == nil {
-				t.readHead()
-			}
-			t.begin()
-		})
-	}
-	if t.tx == nil {
+	if t.rules == nil {
 		return t.result
 	}
 	if t.upload != nil {
@@ -427,15 +389,24 @@ func (t *Transaction) Close() gate.Inspection {
 		t.inspected = "none"
 	}
 	t.result.Inspected, t.result.ResponseInspected = t.inspected, t.responseInspected
-	t.protect(func() {
-		t.tell()
-		liftAllow(t.tx)
-		t.tx.ProcessLogging()
-		t.summarise()
-		if err := t.tx.Close(); err != nil {
-			t.engine.log.Warn("closing a rule transaction failed", zap.String("request", t.req.ID), zap.Error(err))
-		}
-	})
-	t.tx = nil
+	t.protect(t.finish)
 	return t.result
+}
+
+// finish runs phase 5 and sums up.
+func (t *Transaction) finish() {
+	if t.facts == nil { // the body broke before anything was judged
+		t.readHead()
+		t.prepare()
+	}
+	t.phase(phaseLogging)
+	t.summarise()
+	if t.shadow != nil {
+		t.compare()
+		t.shadow.close()
+	}
+	if t.ended != nil {
+		t.ended()
+	}
+	t.run.close()
 }

@@ -181,6 +181,9 @@ type Inspection struct {
 	// where the policy is off. A request counts as what the dearest of its
 	// phases took.
 	Run string
+	// Compared says that all rules were run beside those that were chosen, and
+	// Differs that they found something else.
+	Compared, Differs bool
 	// Inspected tells how much of the request body was judged: "full",
 	// "head" (what was held; the rest streamed on), or "none" (an opaque type,
 	// or no rules). Empty: there was no body.

@@ -3,8 +3,6 @@
 package prover
 
 import (
-	"iter"
-	"slices"
 	"strings"
 
 	vars "github.com/corazawaf/coraza/v3/types/variables"
@@ -28,9 +26,37 @@ type Fact struct {
 // A variable that has a default is not among them until it is set.
 // They are for one goroutine at a time.
 type Facts struct {
-	of   [maxVariables][]Fact
-	old  [maxVariables]int // how many of them are no news
-	used []Variable
+	of       [maxVariables][]Fact
+	sets     [maxVariables]int32 // of a variable that holds one value: how often it was set
+	used     []Variable
+	seen     [numPhases + 1][]seen // what each phase that was marked has
+	phase    int                   // the last that was marked
+	former   []former
+	removals []removal
+}
+
+// numPhases is the number of phases of SecLang.
+const numPhases = 5
+
+// seen is how many values a variable had when a phase began.
+type seen struct {
+	v Variable
+	n int
+}
+
+// A former is a value that was replaced, which phases up to one have seen.
+type former struct {
+	v     Variable
+	value string
+	phase int
+}
+
+// A removal is of values that some phases have seen.
+type removal struct {
+	v           Variable
+	key         string
+	facts       []Fact
+	first, last int // of these phases
 }
 
 // Defaults are what variables that hold one value are to the engine until they
@@ -53,26 +79,49 @@ func (f *Facts) Add(v Variable, key, value string) {
 
 // Set replaces the value of a variable that holds one.
 func (f *Facts) Set(v Variable, value string) {
+	f.sets[v]++
 	if len(f.of[v]) == 0 {
 		f.Add(v, "", value)
 		return
 	}
-	f.of[v][0].Value, f.old[v] = value, 0
+	if f.phase > 0 && f.of[v][0].Value != value {
+		f.former = append(f.former, former{v, f.of[v][0].Value, f.phase})
+	}
+	f.of[v][0].Value = value
 }
 
-// Remove removes the values under a key, which is given in lower case.
+// Remove removes the values under a key, which is given in lower case, from what
+// later phases see.
 func (f *Facts) Remove(v Variable, key string) {
+	gone := removal{v: v, key: key, first: f.phase + 1, last: f.phase}
 	kept := f.of[v][:0]
 	for i, fact := range f.of[v] {
 		if !SameKey(fact.Key, key) {
 			kept = append(kept, fact)
-		} else if i < f.old[v] {
-			f.old[v]--
+			continue
+		}
+		gone.facts = append(gone.facts, fact)
+		for phase := range f.seen {
+			for n := range f.seen[phase] {
+				if s := &f.seen[phase][n]; s.v == v && i-len(gone.facts)+1 < s.n {
+					s.n--
+					gone.first = min(gone.first, phase)
+				}
+			}
 		}
 	}
 	clear(f.of[v][len(kept):])
-	if f.of[v] = kept; len(kept) == 0 {
-		f.used = slices.DeleteFunc(f.used, func(u Variable) bool { return u == v })
+	f.of[v] = kept
+	if len(gone.facts) > 0 {
+		f.removals = append(f.removals, gone)
+	}
+}
+
+// Mark tells that a phase, 1 to 5, sees what the facts hold now.
+func (f *Facts) Mark(phase int) {
+	f.phase, f.seen[phase] = phase, f.seen[phase][:0]
+	for _, v := range f.used {
+		f.seen[phase] = append(f.seen[phase], seen{v, len(f.of[v])})
 	}
 }
 
@@ -93,18 +142,87 @@ func (f *Facts) All(v Variable) []Fact { return f.of[v] }
 // their first.
 func (f *Facts) Used() []Variable { return f.used }
 
-// News yields the variables that have got values since they were yielded last,
-// with these values.
-func (f *Facts) News() iter.Seq2[Variable, []Fact] {
-	return func(yield func(Variable, []Fact) bool) {
-		for _, v := range f.used {
-			news := f.of[v][f.old[v]:]
-			f.old[v] = len(f.of[v])
-			if len(news) > 0 && !yield(v, news) {
-				return
+// A Cursor remembers which of the facts of a request somebody was told. The
+// zero Cursor was told nothing.
+type Cursor struct {
+	values   [maxVariables]int
+	sets     [maxVariables]int32
+	removals int
+	held     bool // values that are removed are there still
+}
+
+// News calls add with the values that a phase that was marked sees and that the
+// cursor was not told, variable by variable, and before that remove with keys
+// whose values it does not see any more.
+func (f *Facts) News(c *Cursor, phase int, add func(v Variable, facts []Fact), remove func(v Variable, key string)) {
+	for ; c.removals < len(f.removals) && f.removals[c.removals].last < phase; c.removals++ {
+		gone := &f.removals[c.removals]
+		if !c.held && c.values[gone.v] > 0 {
+			c.values[gone.v] -= len(gone.facts)
+		}
+		c.held = false
+		remove(gone.v, gone.key)
+	}
+	for _, s := range f.seen[phase] {
+		v := s.v
+		if f.sets[v] > 0 {
+			fact, sets := f.of[v][:1], f.sets[v]
+			for i := range f.former {
+				if was := &f.former[i]; was.v == v && was.phase >= phase {
+					fact, sets = []Fact{{Value: was.value}}, 0 // the last is still to be told
+					break
+				}
+			}
+			if c.sets[v] != f.sets[v] {
+				add(v, fact)
+			}
+			c.sets[v] = sets
+			continue
+		}
+		if c.values[v] < s.n {
+			add(v, f.of[v][c.values[v]:s.n])
+			c.values[v] = s.n
+		}
+	}
+	// Of somebody who is told late, what is gone by now was there first.
+	for i := c.removals; i < len(f.removals) && !c.held; i++ {
+		gone := &f.removals[i]
+		if gone.first <= phase && phase <= gone.last && c.values[gone.v] <= f.count(phase, gone.v) {
+			add(gone.v, gone.facts)
+			c.held = true
+		}
+	}
+}
+
+// count is how many values of a variable, of those that are left, a phase sees.
+func (f *Facts) count(phase int, v Variable) int {
+	for _, s := range f.seen[phase] {
+		if s.v == v {
+			return s.n
+		}
+	}
+	return 0
+}
+
+// Each calls yield with the keys and values of a variable as rules see it, and
+// with the empty key for one that holds one value. It reports false for a
+// variable that is not made of facts.
+func (f *Facts) Each(v Variable, yield func(key, value string)) bool {
+	from := sources[v]
+	for _, s := range from {
+		if singles[s.facts] {
+			yield("", f.Get(s.facts))
+			continue
+		}
+		for i := range f.of[s.facts] {
+			if fact := &f.of[s.facts][i]; s.form == ofName {
+				yield(fact.Key, fact.Key)
+			} else {
+				yield(fact.Key, fact.Value)
 			}
 		}
 	}
+	return len(from) > 0
 }
 
 // Reset forgets all values. Their memory is kept, and nothing of what they
@@ -112,9 +230,14 @@ func (f *Facts) News() iter.Seq2[Variable, []Fact] {
 func (f *Facts) Reset() {
 	for _, v := range f.used {
 		clear(f.of[v])
-		f.of[v], f.old[v] = f.of[v][:0], 0
+		f.of[v], f.sets[v] = f.of[v][:0], 0
 	}
-	f.used = f.used[:0]
+	for i := range f.seen {
+		f.seen[i] = f.seen[i][:0]
+	}
+	clear(f.former)
+	clear(f.removals)
+	f.used, f.phase, f.former, f.removals = f.used[:0], 0, f.former[:0], f.removals[:0]
 }
 
 // SameKey reports whether the engine takes a key for the same as one in lower

@@ -330,6 +330,9 @@ func (s *Set) Class(operators ...int) (*Class, error) {
 	return c, nil
 }
 
+// Set returns the set that the class is a part of.
+func (c *Class) Set() *Set { return c.set }
+
 // Bits are a set of operators, by index.
 type Bits []uint64
 

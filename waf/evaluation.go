@@ -1,0 +1,307 @@
+package waf
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/corazawaf/coraza/v3/collection"
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+	"go.uber.org/zap"
+
+	"sallyport/internal/gate"
+	"sallyport/waf/prover"
+)
+
+// The last phases of each part of an exchange.
+const (
+	phaseHead         = 1
+	phaseRequest      = 2
+	phaseResponseHead = 3
+	phaseResponse     = 4
+	phaseLogging      = 5
+)
+
+// An evaluation has the rules judge one request. With a judge, the engine begins only
+// once a rule with an effect may match, catches up on the phases that it has
+// missed, and is kept from running rules that cannot match. Without one, it
+// begins with the first phase and runs them all.
+type evaluation struct {
+	t     *Transaction
+	judge *prover.Judge // nil: every rule runs
+	lent  *prover.Judge // the judge to be closed, where there was one
+	// guided says that the engine began with what the judge's rules would have
+	// set, and without them.
+	guided bool
+	past   []int // the phases that have run, or were proven to have no effect
+	// decided is the first decision of the rules; nil: there was none.
+	decided *decision
+
+	tx      state // nil: the engine has not begun, or is done
+	told    *prover.Cursor
+	seen    int    // matched rules that watch has looked at
+	allowed string // watch: what an allow action still covers
+	covers  int    // watch: the phase of an allow:phase
+}
+
+// how tells how the rules were run, for records.
+func (r *evaluation) how() string {
+	switch {
+	case r.tx == nil && r.judge != nil:
+		return gate.RunProven
+	case r.guided:
+		return gate.RunGuided
+	}
+	return gate.RunFull
+}
+
+// phase runs one phase, unless no rule of it that has an effect can match, and
+// returns what its rules decided. The facts are marked for it.
+func (r *evaluation) phase(n int) (d *decision, err error) {
+	defer func() {
+		if r.decided == nil {
+			r.decided = d
+		}
+	}()
+	if n > phaseHead && len(r.past) == 0 {
+		r.judge = nil // its rules have not set what the judge takes for set
+	}
+	r.past = append(r.past, n)
+	switch r.ask(n) {
+	case prover.Proven:
+		return nil, nil
+	case prover.Full:
+		if r.guided {
+			r.end()
+			r.guided = false
+		}
+		r.judge = nil // it has no more to say
+	}
+	if r.tx != nil {
+		return r.eval(n)
+	}
+	if err := r.begin(); err != nil {
+		return nil, err
+	}
+	for _, n := range r.past {
+		if d, err := r.eval(n); d != nil || err != nil {
+			return d, err
+		}
+	}
+	return nil, nil
+}
+
+// ask has the judge look at what a phase sees. What the judge does not survive
+// is judged without it.
+func (r *evaluation) ask(n int) (answer prover.Answer) {
+	if r.judge == nil {
+		return prover.Full
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			r.lent = nil // nobody knows what became of it
+			r.t.engine.log.Error("the prover panicked; all rules run", zap.String("request", r.t.req.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			answer = prover.Full
+		}
+	}()
+	return r.judge.Phase(n)
+}
+
+// begin has the engine make a transaction, under the settings of the policy and
+// without what is excluded for the request. The engine knows no facts yet.
+func (r *evaluation) begin() error {
+	t := r.t
+	tx, ok := t.rules.waf.NewTransactionWithID(t.req.ID).(state)
+	if !ok {
+		return errors.New("the engine's transactions lack their variables")
+	}
+	r.tx, r.told = tx, new(prover.Cursor)
+	r.guided = r.judge != nil
+	for _, s := range t.policy.settings {
+		tx.Variables().TX().Set(s.name, s.value)
+	}
+	for _, x := range t.exclusions {
+		x.apply(tx)
+	}
+	return nil
+}
+
+// eval tells the engine what a phase sees, and has it run the phase.
+func (r *evaluation) eval(n int) (*decision, error) {
+	if r.guided {
+		r.judge.Remove(r.tx.RemoveRuleByIDRange)
+		for _, s := range r.t.policy.starts[n] {
+			r.tx.Variables().TX().Set(s.name, s.value)
+		}
+	}
+	r.tell(n)
+	switch n {
+	case phaseHead:
+		r.tx.ProcessRequestHeaders()
+	case phaseRequest:
+		if _, err := r.tx.ProcessRequestBody(); err != nil {
+			return nil, err
+		}
+	case phaseResponseHead:
+		status, _ := strconv.Atoi(r.t.facts.Get(vars.ResponseStatus))
+		r.tx.ProcessResponseHeaders(status, r.t.facts.Get(vars.ResponseProtocol))
+	case phaseResponse:
+		if _, err := r.tx.ProcessResponseBody(); err != nil {
+			return nil, err
+		}
+	case phaseLogging:
+		liftAllow(r.tx)
+		r.tx.ProcessLogging()
+		return nil, nil
+	}
+	if it := r.tx.Interruption(); it != nil {
+		return &decision{rule: it.RuleID, action: it.Action, status: it.Status, target: it.Data}, nil
+	}
+	if r.t.mode() == gate.Watch {
+		return r.watch(), nil
+	}
+	return nil, nil
+}
+
+// tell fills the engine's variables from the facts that a phase sees and that it
+// does not know yet.
+func (r *evaluation) tell(n int) {
+	r.t.facts.News(r.told, n, func(v prover.Variable, facts []prover.Fact) {
+		switch c := r.tx.Collection(v).(type) {
+		case collection.Map:
+			for _, f := range facts {
+				if v == vars.TX { // a rule may have set it
+					c.Set(own(f.Key), []string{f.Value})
+				} else {
+					c.Add(own(f.Key), f.Value)
+				}
+			}
+		case interface{ Set(string) }: // which the engine's interfaces do not offer; probe makes sure
+			c.Set(facts[0].Value)
+		default:
+			panic(fmt.Sprintf("the engine's variable %s cannot be set", v.Name())) // protect makes a failure of it
+		}
+	}, func(v prover.Variable, key string) {
+		if c, ok := r.tx.Collection(v).(collection.Map); ok {
+			c.Remove(key)
+		}
+	})
+}
+
+// The engine remembers a transformed value under the address of the value's
+// name and its place among the values found, and the place changes with the
+// random order of Go's maps. Two values whose names share one string are
+// therefore confused: a rule may get to see the same value twice and the other
+// one never. All names that are handed to the engine are strings of their own.
+
+// own returns a copy of a name that shares its memory with no other string,
+// not even when it is empty.
+func own(name string) string {
+	if name == "" {
+		return strings.Clone("=")[:0]
+	}
+	return strings.Clone(name)
+}
+
+// watch finds the decision that the rules of the last phase would have come
+// to had the engine been allowed to stop: the first deny, drop or redirect
+// that no allow came before. The engine runs on after all of them when it only
+// detects.
+func (r *evaluation) watch() *decision {
+	matched := r.tx.MatchedRules()
+	defer func() { r.seen = len(matched) }()
+	for _, m := range matched[r.seen:] {
+		rule := r.t.policy.rules.rules[m.Rule().ID()]
+		phase := int(m.Rule().Phase())
+		switch {
+		case r.allowed == "all", r.allowed == "request" && phase < 3, r.allowed == "phase" && phase == r.covers:
+			continue
+		}
+		switch rule.decision {
+		case "allow":
+			r.allowed, r.covers = rule.target, phase
+			if r.allowed == "" {
+				r.allowed = "all"
+			}
+		case "deny", "drop", "redirect":
+			return &decision{rule: m.Rule().ID(), action: rule.decision, status: rule.status, target: rule.target}
+		}
+	}
+	return nil
+}
+
+// number reads a numeric TX variable; 0 when it is not there. Where the engine
+// has not begun, it holds what no rule changes.
+func (r *evaluation) number(name string) int {
+	if r.tx == nil {
+		if r.judge == nil {
+			return 0
+		}
+		value, _ := r.t.policy.prover.Value(name)
+		n, _ := strconv.Atoi(value)
+		return n
+	}
+	if values := r.tx.Variables().TX().Get(name); len(values) > 0 {
+		n, _ := strconv.Atoi(values[0])
+		return n
+	}
+	return 0
+}
+
+// score adds up what the matches of one direction came to, at the levels of
+// paranoia that the policy blocks at. The total that the Core Rule Set keeps
+// is not there yet when a rule decides before its scoring.
+func (r *evaluation) score(direction string) int {
+	sum := 0
+	for level := 1; level <= r.t.policy.Paranoia; level++ {
+		sum += r.number(direction + "_anomaly_score_pl" + strconv.Itoa(level))
+	}
+	return sum
+}
+
+// threshold is the one that applies, which a rule may have changed.
+func (r *evaluation) threshold(direction string) int {
+	if n := r.number(direction + "_anomaly_score_threshold"); n > 0 {
+		return n
+	}
+	if direction == "outbound" {
+		return r.t.policy.OutboundThreshold
+	}
+	return r.t.policy.InboundThreshold
+}
+
+// close ends the run.
+func (r *evaluation) close() {
+	r.end()
+	if r.lent != nil {
+		r.lent.Close()
+		r.lent, r.judge = nil, nil
+	}
+}
+
+// end gives back what the engine has made for the request.
+func (r *evaluation) end() {
+	if r.tx == nil {
+		return
+	}
+	if err := r.tx.Close(); err != nil {
+		r.t.engine.log.Warn("closing a rule transaction failed", zap.String("request", r.t.req.ID), zap.Error(err))
+	}
+	r.tx, r.seen, r.allowed, r.covers = nil, 0, "", 0
+}
+
+// factsPool holds facts whose memory was used before.
+var factsPool = sync.Pool{New: func() any { return new(prover.Facts) }}
+
+// dropFacts ends the use of the facts. After a panic nobody knows who still
+// holds them.
+func (t *Transaction) dropFacts() {
+	if t.facts != nil && !t.broken {
+		t.facts.Reset()
+		factsPool.Put(t.facts)
+	}
+	t.facts, t.query.facts = nil, nil
+}

@@ -1,0 +1,39 @@
+package waf
+
+import (
+	"fmt"
+
+	"sallyport/waf/prover"
+)
+
+// shownVariables are the TX variables that records show. A rule that sets one has
+// an effect.
+var shownVariables = func() []string {
+	out := []string{"inbound_anomaly_score_threshold", "outbound_anomaly_score_threshold"}
+	for level := 1; level <= 4; level++ {
+		out = append(out, fmt.Sprintf("inbound_anomaly_score_pl%d", level), fmt.Sprintf("outbound_anomaly_score_pl%d", level))
+	}
+	return out
+}()
+
+// prove makes the prover of the policy, unless all of its rules are to be run.
+func (p *policy) prove(from plan) error {
+	if p.Engine == StockEngine {
+		return nil
+	}
+	var settings []prover.Setting
+	for _, s := range p.settings {
+		settings = append(settings, prover.Setting{Name: s.name, Value: s.value[0]})
+	}
+	made, err := prover.New(from.proverRules(), settings, shownVariables)
+	if err != nil {
+		return fmt.Errorf("what its rules look for: %w", err)
+	}
+	p.prover = made
+	for phase := range p.starts {
+		for _, s := range made.Start(phase) {
+			p.starts[phase] = append(p.starts[phase], setting{s.Name, []string{s.Value}})
+		}
+	}
+	return nil
+}

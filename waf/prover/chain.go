@@ -1,0 +1,587 @@
+package prover
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+
+	"sallyport/waf/transform"
+)
+
+// A chain follows a rule link by link, with what its links hand on to the next:
+// captures, matched values, variables that they set. It is asked about rules
+// whose first links often match and whose last ones decide, and answers whether
+// the rule may match. The engine keeps values in maps of random order, so where
+// the last of several matches counts, any of them may be it.
+type chain struct {
+	phase int
+	links []chainLink
+	known map[string]knowledge // of the variables that it reads, before it
+	// writers are the rules before it that set what it reads, in order, and
+	// followed says that these are all.
+	writers  []writer
+	followed bool
+}
+
+// A writer is a rule that sets variables which another one reads.
+type writer struct {
+	of *rule
+	*chain
+}
+
+// A chainLink is a link that can be followed.
+type chainLink struct {
+	*Link
+	targets  []chainTarget
+	by       []*transform.Transformation
+	test     test // nil: its argument has macros that depend on the request
+	argument macro
+	captures func() *regexp.Regexp // nil: nobody needs them
+	sets     []assignment
+	last     bool // what matches last matters to later links
+}
+
+// A chainTarget is one thing that a link looks at.
+type chainTarget struct {
+	Target
+	from    []source
+	pattern *regexp.Regexp
+	except  []chainTarget
+}
+
+// Bounds of following a chain; beyond them the rule may match.
+const (
+	maxFollowed = 200 // values of one link
+	maxChoices  = 16  // of what was matched last
+)
+
+// chain makes a rule one that can be followed; nil when it is not.
+func (lo *lowering) chain(r *Rule) *chain {
+	c := &chain{phase: r.Phase, known: lo.walk.seen[r], followed: true}
+	for k := range r.Links {
+		l := &r.Links[k]
+		by, ok := transformations(l.Transformations)
+		if !ok || l.Unclear != "" || k == 0 && looksBack(l) {
+			return nil
+		}
+		link := chainLink{Link: l, by: by}
+		for t := range l.Targets {
+			if l.Targets[t].Except {
+				continue
+			}
+			target, ok := lo.chainTarget(l.Targets[t:])
+			if !ok {
+				return nil
+			}
+			link.targets = append(link.targets, target)
+		}
+		for _, text := range l.SetVars {
+			a, ok := parseSetVar(text)
+			if !ok {
+				return nil
+			}
+			link.sets = append(link.sets, a)
+		}
+		if len(l.Targets) > 0 {
+			a := lo.walk.args[l]
+			if a.c == firm {
+				if link.test, ok = l.Operator.single(a.text); !ok {
+					return nil
+				}
+			} else if link.argument, ok = parseMacro(l.Operator.Argument); !ok || plainTest(l.Operator.Name, "") == nil {
+				return nil
+			}
+		}
+		c.links = append(c.links, link)
+	}
+	for k := range c.links {
+		l := &c.links[k]
+		if !c.needsCaptures(k) {
+			l.last = c.needsLast(k)
+			continue
+		}
+		l.last = true
+		if !l.Capture {
+			continue
+		}
+		if l.Operator.Name != "rx" || l.Operator.Not || namesBytes.MatchString(l.Operator.Argument) {
+			return nil
+		}
+		text := "(?sm)" + l.Operator.Argument
+		if _, err := regexp.Compile(text); err != nil {
+			return nil
+		}
+		l.captures = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+	}
+	return c
+}
+
+// looksBack reports whether a link looks at what the rule before it matched,
+// which is not known.
+func looksBack(l *Link) bool {
+	m, _ := parseMacro(l.Operator.Argument)
+	return slices.ContainsFunc(l.Targets, func(t Target) bool { return isMatched(t.Variable) }) ||
+		expands[l.Operator.Name] && slices.ContainsFunc(m, func(p piece) bool { return isMatched(p.variable) })
+}
+
+func isMatched(v Variable) bool {
+	return v == vars.MatchedVar || v == vars.MatchedVarName || v == vars.MatchedVars || v == vars.MatchedVarsNames
+}
+
+// namesBytes finds patterns that may be about bytes instead of characters.
+var namesBytes = regexp.MustCompile(`\\x\{?[89a-fA-F]`)
+
+// chainTarget makes the first of the targets one that can be followed, but for
+// what those behind it take out.
+func (lo *lowering) chainTarget(targets []Target) (chainTarget, bool) {
+	t := chainTarget{Target: targets[0]}
+	switch t.Variable {
+	case vars.MatchedVar, vars.MatchedVars, vars.MatchedVarsNames:
+		return t, !t.Count && t.Key == "" && t.Pattern == "" && !slices.ContainsFunc(targets[1:], func(e Target) bool { return e.Except && e.Variable == t.Variable })
+	case vars.TX:
+		if t.Count || t.Key == "" && t.Pattern == "" || slices.ContainsFunc(targets[1:], func(e Target) bool { return e.Except && e.Variable == t.Variable }) {
+			return t, false
+		}
+	default:
+		if t.from = sources[t.Variable]; t.from == nil {
+			return t, false
+		}
+	}
+	compile := func(t *chainTarget) bool {
+		if t.Pattern == "" {
+			return true
+		}
+		pattern := t.Pattern
+		if !caseSensitive[t.Variable] {
+			pattern = strings.ToLower(pattern)
+		}
+		var err error
+		t.pattern, err = regexp.Compile(pattern)
+		return err == nil
+	}
+	if !compile(&t) {
+		return t, false
+	}
+	if t.Variable == vars.TX && t.pattern != nil {
+		for name := range lo.walk.valued { // what it finds besides what is followed
+			if t.pattern.MatchString(name) {
+				return t, false
+			}
+		}
+		for i := range 10 {
+			if t.pattern.MatchString(strconv.Itoa(i)) {
+				return t, false
+			}
+		}
+	}
+	for _, e := range targets[1:] {
+		if e.Except && e.Variable == t.Variable {
+			x := chainTarget{Target: e}
+			if !compile(&x) {
+				return t, false
+			}
+			t.except = append(t.except, x)
+		}
+	}
+	return t, true
+}
+
+// needsCaptures reports whether what link k captures is looked at.
+func (c *chain) needsCaptures(k int) bool {
+	reads := func(m macro) bool {
+		return slices.ContainsFunc(m, func(p piece) bool { return p.variable == vars.TX && len(p.key) == 1 && p.key[0] <= '9' })
+	}
+	for i := k; i < len(c.links); i++ {
+		l := &c.links[i]
+		for _, a := range l.sets {
+			if reads(a.name) || reads(a.value) {
+				return true
+			}
+		}
+		if i == k {
+			continue
+		}
+		if reads(l.argument) || slices.ContainsFunc(l.targets, func(t chainTarget) bool {
+			return t.Variable == vars.TX && len(t.Key) == 1 && t.Key[0] <= '9'
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// needsLast reports whether it matters which value link k matches last.
+func (c *chain) needsLast(k int) bool {
+	reads := func(m macro) bool {
+		return slices.ContainsFunc(m, func(p piece) bool { return p.variable == vars.MatchedVar || p.variable == vars.MatchedVarName })
+	}
+	for i := k + 1; i < len(c.links); i++ {
+		l := &c.links[i]
+		if reads(l.argument) || slices.ContainsFunc(l.targets, func(t chainTarget) bool { return t.Variable == vars.MatchedVar }) ||
+			slices.ContainsFunc(l.sets, func(a assignment) bool { return reads(a.name) || reads(a.value) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// A follower is where a chain has got to.
+type follower struct {
+	f        *Facts
+	captures []string // nil: not known
+	matched  []string
+	last     string
+	lastName string
+	// tx are the variables that were set, with the values that they may have,
+	// and doubtful those of them that may not have been set after all.
+	tx       map[string][]string
+	doubtful map[string]bool
+	writing  bool // all ways are gone, for what they set
+	choices  int  // that are open
+	unsure   bool
+	values   int
+}
+
+// may reports whether the rule may match. starts tells of another rule whether
+// its first link may.
+func (c *chain) may(f *Facts, starts func(*rule) bool) bool {
+	if !c.followed {
+		return true
+	}
+	e := &follower{f: f}
+	e.writing = true
+	for _, w := range c.writers {
+		if !starts(w.of) {
+			continue
+		}
+		e.begin()
+		e.choices = 0
+		if w.phase != c.phase { // it may not have run
+			e.choices = 1
+		}
+		w.follow(0, e)
+		if e.unsure {
+			return true
+		}
+	}
+	e.choices = 0
+	e.writing = false
+	e.begin()
+	return c.follow(0, e) || e.unsure
+}
+
+// begin is what the start of a rule does: the variables stay.
+func (e *follower) begin() {
+	e.captures, e.matched, e.last, e.lastName = nil, nil, "", ""
+}
+
+// A match is one value that a link matches.
+type match struct {
+	value, name string
+	captures    []string
+}
+
+// follow reports whether the links from k on may match.
+func (c *chain) follow(k int, e *follower) bool {
+	l := &c.links[k]
+	matches := c.matches(l, e)
+	if e.unsure {
+		return true
+	}
+	if len(matches) == 0 {
+		return false
+	}
+	for i := range matches {
+		m := &matches[i]
+		e.matched = append(e.matched, m.value)
+		e.take(m)
+		for _, a := range l.sets {
+			c.set(a, e)
+		}
+	}
+	if k == len(c.links)-1 || e.unsure {
+		return true
+	}
+	if !l.last || len(matches) == 1 {
+		return c.follow(k+1, e)
+	}
+	if len(matches) > maxChoices {
+		e.unsure = true
+		return true
+	}
+	matched, found := len(e.matched), false
+	e.choices++
+	for i := range matches {
+		e.take(&matches[i])
+		if c.follow(k+1, e) {
+			if found = true; !e.writing || e.unsure {
+				break
+			}
+		}
+		e.matched = e.matched[:matched]
+	}
+	e.choices--
+	return found
+}
+
+func (e *follower) take(m *match) {
+	e.last, e.lastName = m.value, m.name
+	if m.captures != nil {
+		e.captures = m.captures
+	}
+}
+
+// matches returns the values that a link matches.
+func (c *chain) matches(l *chainLink, e *follower) []match {
+	if len(l.targets) == 0 {
+		return []match{{name: "UNKNOWN"}}
+	}
+	t := l.test
+	if t == nil {
+		argument, ok := c.expand(l.argument, e)
+		if !ok {
+			e.unsure = true
+			return nil
+		}
+		t, _ = testOf(l.Operator.Name, argument, l.Operator.Not)
+	}
+	var out []match
+	try := func(name, value string) {
+		if e.values++; e.values > maxFollowed {
+			e.unsure = true
+		}
+		if e.unsure {
+			return
+		}
+		check := func(value string) {
+			if !t(value) {
+				return
+			}
+			m := match{value: value, name: name}
+			if l.captures != nil {
+				m.captures = l.captures().FindStringSubmatch(value)
+			}
+			out = append(out, m)
+		}
+		for _, by := range l.by {
+			if l.MultiMatch {
+				check(value)
+			}
+			value = string(by.Append(nil, value))
+		}
+		check(value)
+	}
+	for i := range l.targets {
+		if l.targets[i].Variable == vars.MatchedVarsNames {
+			if len(e.matched) == 0 {
+				continue
+			}
+			if l == &c.links[len(c.links)-1] && !e.writing {
+				return []match{{}} // it may
+			}
+			e.unsure = true
+			return nil
+		}
+		c.each(&l.targets[i], e, try)
+	}
+	return out
+}
+
+// each calls f with what a target finds.
+func (c *chain) each(t *chainTarget, e *follower, f func(name, value string)) {
+	switch t.Variable {
+	case vars.MatchedVar:
+		f("MATCHED_VAR", e.last)
+	case vars.MatchedVars:
+		for _, value := range slices.Clone(e.matched) {
+			f("MATCHED_VARS", value)
+		}
+	case vars.TX:
+		c.eachTX(t, e, f)
+	default:
+		if t.Count {
+			total := 0
+			t.find(e.f, func(string, string) { total++ })
+			f(t.Name, strconv.Itoa(total))
+			return
+		}
+		t.find(e.f, f)
+	}
+}
+
+func (c *chain) eachTX(t *chainTarget, e *follower, f func(name, value string)) {
+	if t.pattern != nil {
+		for name, values := range e.tx {
+			if t.pattern.MatchString(name) {
+				for _, value := range slices.Clone(values) {
+					f("TX:"+name, value)
+				}
+			}
+		}
+		for _, fact := range e.f.of[vars.TX] {
+			if t.pattern.MatchString(fact.Key) {
+				f("TX:"+fact.Key, fact.Value)
+			}
+		}
+		return
+	}
+	name := strings.ToLower(t.Key)
+	if n, err := strconv.Atoi(name); err == nil && len(name) == 1 {
+		if e.captures == nil || n >= len(e.captures) {
+			e.unsure = true // what an earlier rule has left
+			return
+		}
+		f("TX:"+name, e.captures[n])
+		return
+	}
+	if values, ok := e.tx[name]; ok {
+		for _, value := range slices.Clone(values) {
+			f("TX:"+name, value)
+		}
+		return
+	}
+	for _, fact := range e.f.of[vars.TX] {
+		if fact.Key == name {
+			f("TX:"+name, fact.Value)
+			return
+		}
+	}
+	if k := c.known[name]; k.c == firm || k.c == dynamic && !k.set {
+		if k.set {
+			f("TX:"+name, k.value)
+		}
+		return
+	}
+	e.unsure = true
+}
+
+// find calls f with the values of a target.
+func (t *chainTarget) find(facts *Facts, f func(name, value string)) {
+	is := func(x *chainTarget, key string, from form) bool {
+		switch {
+		case x.pattern != nil:
+			return x.pattern.MatchString(key)
+		case x.Key == "":
+			return true
+		case from == ofName && !x.Except && caseSensitive[t.Variable]:
+			return x.Key == key
+		}
+		return strings.ToLower(x.Key) == key
+	}
+	for _, s := range t.from {
+		if singles[s.facts] {
+			f(t.Variable.Name(), facts.Get(s.facts))
+			continue
+		}
+		for _, fact := range facts.of[s.facts] {
+			key := strings.ToLower(fact.Key)
+			if !is(t, key, s.form) || slices.ContainsFunc(t.except, func(x chainTarget) bool { return is(&x, key, s.form) }) {
+				continue
+			}
+			name := t.Variable.Name()
+			if fact.Key != "" {
+				name += ":" + fact.Key
+			}
+			if s.form == ofName {
+				f(name, fact.Key)
+			} else {
+				f(name, fact.Value)
+			}
+		}
+	}
+}
+
+// set does a setvar action.
+func (c *chain) set(a assignment, e *follower) {
+	name, ok := c.expand(a.name, e)
+	value, okValue := c.expand(a.value, e)
+	if !ok || !okValue {
+		e.unsure = true
+		return
+	}
+	name = strings.ToLower(name)
+	if a.remove {
+		e.unsure = true
+		return
+	}
+	if e.tx == nil {
+		e.tx, e.doubtful = map[string][]string{}, map[string]bool{}
+	}
+	values := e.tx[name]
+	if e.choices > 0 {
+		e.doubtful[name] = true
+	}
+	if value != "" && (value[0] == '+' || value[0] == '-') {
+		current := ""
+		switch k := c.known[name]; {
+		case len(values) > 1, e.choices > 0:
+			e.unsure = true
+			return
+		case len(values) == 1:
+			current = values[0]
+		case k.set:
+			if k.c != firm {
+				e.unsure = true
+				return
+			}
+			current = k.value
+		}
+		result, ok := assigned(current, value)
+		if !ok {
+			return
+		}
+		e.tx[name] = []string{result}
+		return
+	}
+	if !slices.Contains(values, value) {
+		e.tx[name] = append(values, value)
+	}
+}
+
+// expand returns what a macro comes to, and false where that is not known.
+func (c *chain) expand(m macro, e *follower) (string, bool) {
+	var b strings.Builder
+	for _, p := range m {
+		switch p.variable {
+		case vars.Unknown:
+			b.WriteString(p.text)
+		case vars.MatchedVar:
+			b.WriteString(e.last)
+		case vars.MatchedVarName:
+			b.WriteString(e.lastName)
+		case vars.TX:
+			unsure := e.unsure
+			var found []string
+			c.eachTX(&chainTarget{Target: Target{Variable: vars.TX, Key: p.key}}, e, func(_, value string) { found = append(found, value) })
+			if len(found) > 1 || e.unsure && !unsure || e.doubtful[p.key] {
+				return "", false
+			}
+			if len(found) == 0 {
+				found = []string{p.text}
+			}
+			b.WriteString(found[0])
+		default:
+			from := sources[p.variable]
+			if from == nil || len(from) != 1 || from[0].form != ofValue {
+				return "", false
+			}
+			if singles[from[0].facts] {
+				b.WriteString(e.f.Get(from[0].facts))
+				continue
+			}
+			text := p.text
+			for _, fact := range e.f.of[from[0].facts] {
+				if strings.ToLower(fact.Key) == p.key {
+					text = fact.Value
+					break
+				}
+			}
+			b.WriteString(text)
+		}
+	}
+	return b.String(), true
+}

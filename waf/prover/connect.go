@@ -1,0 +1,262 @@
+package prover
+
+import (
+	"fmt"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+
+	vars "github.com/corazawaf/coraza/v3/types/variables"
+)
+
+// connect finds what rules have to do with each other: which of them set what
+// others read, and which do more than to match.
+func (lo *lowering) connect() {
+	for n, r := range lo.out.rules {
+		lo.writers(n, r)
+		if r.Unclear != "" {
+			continue
+		}
+		for k := range r.Links {
+			for _, c := range r.Links[k].Ctls {
+				if kindOfCtl(c) == ctlNarrows && lo.disturbs(c) {
+					r.whole = true
+				}
+			}
+		}
+		if what := leftover(r.Rule); what != "" {
+			r.whole = true
+		}
+	}
+}
+
+// declines tells why no rule of the set can be left out of any request: one of
+// them may do anything. Empty: there is none.
+func (w *walk) declines() []Reason {
+	var out []Reason
+	for i := range w.rules {
+		r := &w.rules[i]
+		if r.Marker != "" || w.class[i] == dead && w.links[i] == nil { // never reached
+			continue
+		}
+		if r.Unclear != "" {
+			out = append(out, Reason{r.ID, r.Place, r.Unclear})
+			continue
+		}
+		for k := range r.Links {
+			l := &r.Links[k]
+			switch o := l.Operator.Name; {
+			case l.Unclear != "":
+				out = append(out, Reason{r.ID, r.Place, l.Unclear})
+			case len(l.Targets) > 0 && scanned[o] == 0 && !pure[o] && plainTest(o, "") == nil:
+				out = append(out, Reason{r.ID, r.Place, fmt.Sprintf("what @%s does is not known", o)})
+			}
+		}
+	}
+	return out
+}
+
+// writers finds the rules that set what a rule reads.
+func (lo *lowering) writers(n int, r *rule) {
+	if r.chain == nil {
+		return
+	}
+	u := r.uses()
+	u.names = slices.DeleteFunc(u.names, func(name string) bool { return r.chain.known[name].c != dynamic || len(name) == 1 && name[0] <= '9' })
+	reads := func(w *Rule) bool { return w.writes(u) }
+	for i, class := range lo.walk.class {
+		if class == summing && reads(&lo.walk.rules[i]) {
+			r.chain.followed = false
+		}
+	}
+	for _, w := range lo.out.rules[:n] {
+		if w.Unclear != "" || !reads(w.Rule) {
+			continue
+		}
+		c := w.chain
+		if c == nil {
+			c = lo.chain(w.Rule)
+		}
+		if c == nil || !c.followed {
+			r.chain.followed = false
+			continue
+		}
+		for _, of := range c.writers {
+			if !slices.ContainsFunc(r.chain.writers, func(other writer) bool { return other.of == of.of }) {
+				r.chain.writers = append(r.chain.writers, of)
+			}
+		}
+		if !slices.ContainsFunc(r.chain.writers, func(other writer) bool { return other.of == w }) {
+			r.chain.writers = append(r.chain.writers, writer{w, c})
+		}
+	}
+	at := func(w writer) int { return slices.Index(lo.out.rules, w.of) }
+	slices.SortFunc(r.chain.writers, func(a, b writer) int { return at(a) - at(b) })
+	if !r.chain.followed && r.class == depending && !slices.ContainsFunc(r.conds, func(c condition) bool { return !c.open && !c.certain }) {
+		lo.reasons = append(lo.reasons, Reason{r.ID, r.Place, "what other rules set for it cannot be followed"})
+	}
+}
+
+// writes reports whether the rule sets a variable that is used.
+func (r *Rule) writes(u *use) bool {
+	for k := range r.Links {
+		for _, text := range r.Links[k].SetVars {
+			a, _ := parseSetVar(text)
+			if name, fixed := a.name.literal(); fixed && u.touches(strings.ToLower(name)) || !fixed && u.meets(strings.ToLower(a.name.prefix())) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// disturbs reports whether a ctl action that takes rules or targets out may let
+// other rules match that would not have: by removing a rule that sets up what
+// they compare with, or a target that they count.
+func (lo *lowering) disturbs(ctl string) bool {
+	name, value, _ := strings.Cut(ctl, "=")
+	name = strings.ToLower(strings.TrimSpace(name))
+	if name == "ruleengine" {
+		return false
+	}
+	which, target, _ := strings.Cut(strings.TrimSpace(value), ";")
+	variable, _, _ := strings.Cut(target, ":")
+	v, err := vars.Parse(strings.TrimSpace(variable))
+	if target != "" && err != nil {
+		return true
+	}
+	for i := range lo.walk.rules {
+		r := &lo.walk.rules[i]
+		if r.Marker != "" || lo.walk.class[i] == dead || !r.named(name, which) {
+			continue
+		}
+		if target == "" {
+			sets := slices.ContainsFunc(r.Links, func(l Link) bool { return len(l.SetVars) > 0 })
+			if class := lo.walk.class[i]; class == folded || class == setting || class == summing || r.Links != nil && r.Links[0].SkipAfter != "" || sets && !lo.scores(r) {
+				return true
+			}
+			continue
+		}
+		for k := range r.Links {
+			for _, t := range r.Links[k].Targets {
+				if t.Variable == v && (t.Count || v == vars.TX) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// scores reports whether all that the rule sets is set by its last link.
+func (lo *lowering) scores(r *Rule) bool {
+	for k := range r.Links[:max(len(r.Links)-1, 0)] {
+		if len(r.Links[k].SetVars) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// named reports whether a ctl action that names rules by id, tag or message means
+// the rule.
+func (r *Rule) named(ctl, which string) bool {
+	which = strings.Trim(strings.TrimSpace(which), `'"`)
+	switch {
+	case strings.HasSuffix(ctl, "byid"):
+		first, last, isRange := strings.Cut(which, "-")
+		a, errA := strconv.Atoi(strings.TrimSpace(first))
+		b, errB := a, error(nil)
+		if isRange {
+			b, errB = strconv.Atoi(strings.TrimSpace(last))
+		}
+		return errA != nil || errB != nil || a <= r.ID && r.ID <= b
+	case strings.HasSuffix(ctl, "bytag"):
+		return slices.Contains(r.Tags, which) || strings.Contains(which, "%{")
+	}
+	return true
+}
+
+// leftover tells what of a match the rule shows or sets that an earlier rule has
+// left behind; empty: nothing. That earlier rule may be one that cannot match as
+// a whole.
+func leftover(r *Rule) string {
+	groups := -1 // captured by the links so far
+	for k := range r.Links {
+		l := &r.Links[k]
+		m, _ := parseMacro(l.Operator.Argument)
+		if !expands[l.Operator.Name] {
+			m = nil
+		}
+		if k == 0 && looksBack(l) {
+			return "what matched before"
+		}
+		for _, t := range l.Targets {
+			if t.Variable == vars.TX && len(t.Key) == 1 && t.Key[0] <= '9' {
+				m = append(m, piece{variable: vars.TX, key: t.Key})
+			}
+		}
+		if what := shows(m, groups); what != "" {
+			return what
+		}
+		groups = max(groups, l.captures())
+		after := groups
+		if k == 0 { // its texts are expanded when all links have matched
+			for i := range r.Links {
+				after = max(after, r.Links[i].captures())
+			}
+		}
+		for _, text := range l.Texts {
+			m, _ := parseMacro(text)
+			if what := shows(m, after); what != "" {
+				return what
+			}
+		}
+		for _, text := range l.SetVars {
+			a, _ := parseSetVar(text)
+			if what := shows(append(slices.Clone(a.name), a.value...), groups); what != "" {
+				return what
+			}
+		}
+		for _, text := range l.Ctls {
+			if strings.Contains(text, "%{") {
+				return "a ctl action with a macro"
+			}
+		}
+	}
+	return ""
+}
+
+// shows tells what of a macro is left from an earlier rule, when groups, counted
+// from 0, were captured by this one.
+func shows(m macro, groups int) string {
+	for _, p := range m {
+		switch {
+		case p.variable == vars.Rule, p.variable == vars.HighestSeverity:
+			return p.text
+		case p.variable == vars.TX && len(p.key) == 1 && '0' <= p.key[0] && p.key[0] <= '9' && int(p.key[0]-'0') > groups:
+			return p.text
+		}
+	}
+	return ""
+}
+
+// captures returns the highest number of a group that a match of the link
+// captures; -1: none.
+func (l *Link) captures() int {
+	if !l.Capture || l.Operator.Not {
+		return -1
+	}
+	switch l.Operator.Name {
+	case "rx":
+		re, err := syntax.Parse(l.Operator.Argument, syntax.Perl|syntax.DotNL)
+		if err != nil {
+			return 0
+		}
+		return re.MaxCap()
+	case "pm", "pmfromfile", "pmf", "detectsqli":
+		return 0
+	}
+	return -1
+}

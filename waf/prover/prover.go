@@ -1,0 +1,305 @@
+package prover
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"sallyport/waf/rx"
+)
+
+// A Prover tells of requests which rules of one policy can match them. It may be
+// used by several goroutines.
+type Prover struct {
+	*compiled
+	ids      []ruleID // of all rules, in their order
+	byID     map[int]int
+	start    [numPhases + 1][]Setting
+	end      *txState // when the head of a request that nothing matches was judged
+	reasons  []Reason
+	declines bool // it knows nothing of any request
+	judges   sync.Pool
+}
+
+// A ruleID is a rule as it can be taken out of a request.
+type ruleID struct {
+	id, phase int
+	rule      int // index into rules; -1: see always
+	always    bool
+}
+
+// A Setting is a TX variable and its value.
+type Setting struct{ Name, Value string }
+
+// New makes the prover of a set of rules, in load order. settings are the TX
+// variables that are set before any rule runs, and shown are those that somebody
+// looks at in the end: a rule that sets one of them has an effect. The prover of a
+// set that has a rule which may do anything answers Full for every request; Reasons
+// tells why.
+func New(rules []Rule, settings []Setting, shown []string) (*Prover, error) {
+	before := make(map[string]string, len(settings))
+	for _, s := range settings {
+		before[strings.ToLower(s.Name)] = s.Value
+	}
+	w := walkRules(rules, before)
+	c, reasons, err := compileRules(w)
+	if err != nil {
+		return nil, err
+	}
+	p := &Prover{compiled: c, reasons: reasons, end: w.state, byID: map[int]int{}}
+	if declines := w.declines(); len(declines) > 0 {
+		p.declines, p.reasons = true, append(declines, reasons...)
+	}
+	p.reasons = slices.CompactFunc(p.reasons, func(a, b Reason) bool { return a == b })
+	for phase, set := range w.start {
+		for _, name := range slices.Sorted(maps.Keys(set)) {
+			p.start[phase] = append(p.start[phase], Setting{name, set[name]})
+		}
+	}
+	index := make(map[*Rule]int, len(c.rules))
+	for i, r := range c.rules {
+		index[r.Rule] = i
+		r.shown = r.Unclear == "" && r.writes(&use{names: shown})
+	}
+	for i := range rules {
+		r := &rules[i]
+		if r.Marker != "" || r.ID == 0 {
+			continue
+		}
+		id := ruleID{id: r.ID, phase: r.Phase, rule: -1, always: w.class[i] == summing}
+		if n, ok := index[r]; ok {
+			id.rule, p.byID[r.ID] = n, n
+		}
+		p.ids = append(p.ids, id)
+	}
+	slices.SortFunc(p.ids, func(a, b ruleID) int { return cmp.Compare(a.id, b.id) })
+	p.judges.New = func() any { return p.newJudge() }
+	return p, nil
+}
+
+// Reasons tells which rules keep all or most requests of the policy from being
+// proven.
+func (p *Prover) Reasons() []Reason { return slices.Clone(p.reasons) }
+
+// Declines reports whether every request has to run in full.
+func (p *Prover) Declines() bool { return p.declines }
+
+// Start returns the TX variables that are set when a phase of a guided run begins:
+// what rules of the phase that are left out would have set. Of phase 0 they are
+// those that New was given.
+func (p *Prover) Start(phase int) []Setting { return p.start[phase] }
+
+// Value returns what a TX variable holds when the head of a request was judged
+// and no rule with an effect has matched; false when nothing, or when it depends
+// on the request.
+func (p *Prover) Value(name string) (string, bool) {
+	value, set, c := p.end.get(name)
+	return value, set && c != dynamic
+}
+
+// An Answer is what is known of a request after some of its phases.
+type Answer uint8
+
+const (
+	// Proven: no rule with an effect can match.
+	Proven Answer = iota
+	// Guided: rules with an effect may match, and Judge.Remove tells which ones
+	// cannot.
+	Guided
+	// Full: nothing is known; all rules have to run, from the start.
+	Full
+)
+
+// maxWork bounds what is looked at for one request, in bytes, each counted as
+// often as it is looked at in another form. Beyond it the answer is Full.
+const maxWork = 64 << 20
+
+// A Judge follows one request through its phases. It is for one goroutine at a
+// time, and must be closed.
+type Judge struct {
+	p        *Prover
+	f        *Facts
+	firm     bitset // atoms of what does not change any more
+	volatile bitset // of values that may
+	seen     []int  // of each plan: facts that were read
+	removals []int  // of each plan: removals of facts until then
+	keep     []bool // of each rule
+	excluded []int  // rules that are left out whatever happens
+	reader   reader
+	decided  uint8 // bits of the phases that were judged
+	removed  uint8 // and of those that Remove was called for
+	answer   Answer
+}
+
+func (p *Prover) newJudge() *Judge {
+	words := (p.atoms + 63) / 64
+	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), removals: make([]int, len(p.plans)),
+		keep: make([]bool, len(p.rules)), reader: reader{scratch: make([]*rx.Scratch, len(p.sets))}}
+}
+
+// Judge begins to judge a request. The facts may grow between its phases.
+func (p *Prover) Judge(f *Facts) *Judge {
+	j := p.judges.Get().(*Judge)
+	j.f, j.reader.budget = f, maxWork
+	if p.declines {
+		j.answer = Full
+	}
+	return j
+}
+
+// Close ends the use of the judge.
+func (j *Judge) Close() {
+	clear(j.firm)
+	clear(j.volatile)
+	clear(j.seen)
+	clear(j.removals)
+	clear(j.keep)
+	j.reader.forget()
+	j.f, j.decided, j.removed, j.answer, j.excluded = nil, 0, 0, Proven, j.excluded[:0]
+	j.p.judges.Put(j)
+}
+
+// Exclude tells that a rule is kept from judging the request.
+func (j *Judge) Exclude(id int) { j.excluded = append(j.excluded, id) }
+
+// Phase looks at what the facts hold now, decides about the rules of a phase, 1
+// to 5, and answers for it and those before.
+func (j *Judge) Phase(n int) Answer {
+	if j.p.declines {
+		return Full
+	}
+	j.read(n)
+	starts := func(r *rule) bool { return len(r.conds) == 0 || j.holds(&r.conds[0]) }
+	for i, r := range j.p.rules {
+		if r.Phase != n {
+			continue
+		}
+		may, early := j.may(r, starts)
+		if !may && !early || slices.Contains(j.excluded, r.ID) {
+			continue
+		}
+		j.keep[i] = true
+		switch {
+		case r.whole:
+			j.answer = Full
+		case may && (r.class == depending || r.shown):
+			j.answer = max(j.answer, Guided)
+		}
+	}
+	if j.reader.spent {
+		j.answer = Full
+	}
+	j.decided |= 1 << n
+	return j.answer
+}
+
+// read looks at the values that rules of phase n look at.
+func (j *Judge) read(n int) {
+	r := &j.reader
+	for i, set := range j.p.sets {
+		if set != nil {
+			r.scratch[i] = set.Acquire()
+		}
+	}
+	defer func() {
+		for i, set := range j.p.sets {
+			if set != nil {
+				set.Release(r.scratch[i])
+				r.scratch[i] = nil
+			}
+		}
+	}()
+	clear(j.volatile)
+	for i, p := range j.p.plans {
+		if p.phases&(1<<n) == 0 {
+			continue
+		}
+		if p.single {
+			if settled[p.facts] {
+				if j.seen[i] > 0 {
+					continue
+				}
+				j.seen[i], r.fired = 1, j.firm
+			} else {
+				r.fired = j.volatile
+			}
+			r.read(p.any, j.f.Get(p.facts), 0)
+			continue
+		}
+		r.fired = j.firm
+		if j.removals[i] != len(j.f.removals) {
+			j.seen[i], j.removals[i] = 0, len(j.f.removals)
+		}
+		for _, fact := range j.f.of[p.facts][j.seen[i]:] {
+			s := p.stateFor(r, fact.Key)
+			if p.form == ofName {
+				r.read(s, fact.Key, 0)
+			} else {
+				r.read(s, fact.Value, 0)
+			}
+			if r.spent {
+				return
+			}
+		}
+		j.seen[i] = len(j.f.of[p.facts])
+	}
+}
+
+// may reports whether a rule may match, and whether those of its links may that
+// set or narrow something before all of them have matched.
+func (j *Judge) may(r *rule, starts func(*rule) bool) (may, early bool) {
+	for k := range r.conds {
+		if !j.holds(&r.conds[k]) {
+			return false, r.early > 0 && k >= r.early
+		}
+	}
+	early = r.early > 0
+	if r.Unclear == "" && r.chain != nil && !r.chain.may(j.f, starts) {
+		return false, early
+	}
+	return true, early
+}
+
+// holds reports whether a condition does.
+func (j *Judge) holds(c *condition) bool {
+	if c.certain || c.open || c.atom >= 0 && (j.firm.has(c.atom) || j.volatile.has(c.atom)) {
+		return true
+	}
+	for i := range c.counts {
+		if n := &c.counts[i]; n.is(n.number(j.f, &j.reader)) {
+			return true
+		}
+	}
+	return false
+}
+
+// Remove calls yield with ranges of ids of rules that can be left out, of the
+// phases that were decided since the last call. No rule that has to run is in
+// them.
+func (j *Judge) Remove(yield func(first, last int)) {
+	first, last, fresh := 0, 0, false
+	for i := range j.p.ids {
+		id := &j.p.ids[i]
+		out := !id.always && (id.rule < 0 || j.decided>>id.phase&1 != 0 && !j.keep[id.rule])
+		if !out {
+			if first != 0 && fresh {
+				yield(first, last)
+			}
+			first, fresh = 0, false
+			continue
+		}
+		if first == 0 {
+			first = id.id
+		}
+		last = id.id
+		if id.rule >= 0 && j.removed>>id.phase&1 == 0 || j.removed == 0 {
+			fresh = true
+		}
+	}
+	if first != 0 && fresh {
+		yield(first, last)
+	}
+	j.removed = j.decided
+}

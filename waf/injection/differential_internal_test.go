@@ -11,15 +11,49 @@ import (
 	"github.com/corazawaf/libinjection-go"
 )
 
-// differs names the reader that answers otherwise than the library.
-func (t *tables) differs(value string) string {
-	if want, _ := libinjection.IsSQLi(value); t.sqli(value) != want {
-		return "SQLi"
+// An answer is what a reader or the library says. A panic is one, too: the
+// engine refuses a request then, so that ours must not say that all is well.
+type answer struct{ found, panicked bool }
+
+func ask(reader func(string) bool, value string) (a answer) {
+	defer func() { a.panicked = recover() != nil }()
+	a.found = reader(value)
+	return a
+}
+
+func librarySQLi(value string) bool {
+	found, _ := libinjection.IsSQLi(value)
+	return found
+}
+
+// FuzzSQLi compares the reader of SQL with the library.
+func FuzzSQLi(f *testing.F) {
+	for _, value := range payloads(f) {
+		f.Add(value)
 	}
-	if want := libinjection.IsXSS(value); t.xss(value) != want {
-		return "XSS"
+	for _, value := range sqlPieces {
+		f.Add(value)
 	}
-	return ""
+	f.Fuzz(func(t *testing.T, value string) {
+		if got, want := ask(SQLi, value), ask(librarySQLi, value); got != want {
+			t.Errorf("SQLi(%q) is %+v; the library has %+v", value, got, want)
+		}
+	})
+}
+
+// FuzzXSS compares the reader of HTML with the library.
+func FuzzXSS(f *testing.F) {
+	for _, value := range payloads(f) {
+		f.Add(value)
+	}
+	for _, value := range htmlPieces {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		if got, want := ask(XSS, value), ask(libinjection.IsXSS, value); got != want {
+			t.Errorf("XSS(%q) is %+v; the library has %+v", value, got, want)
+		}
+	})
 }
 
 // values is how many are generated; INJECTION_VALUES says it for longer runs.

@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"runtime/debug"
 	"strings"
 	"unicode/utf8"
 	_ "unsafe" // for the lists of the library
@@ -8,8 +9,8 @@ import (
 
 // The lists of words are the library's own, so that they cannot differ from it.
 // They are read once, when the program starts and the library has made them,
-// and never written. A name that a later version of the library does not have
-// would be an empty list here: then everything is left to the library itself.
+// and never written. Another version of the library may have other types here,
+// so they are not looked at before its version is known.
 var (
 	//go:linkname libraryWords github.com/corazawaf/libinjection-go.sqlKeywords
 	libraryWords map[string]byte
@@ -112,9 +113,17 @@ type tables struct {
 	dotless, long string // the small letters beyond ASCII whose capitals are I and S
 }
 
-// readers is nil if the lists of the library are not what they were.
-var readers = newTables(libraryWords, libraryEvents, libraryAttributes, libraryTags)
+// readers is nil if the library is not the one that they follow.
+var readers = load(debug.ReadBuildInfo())
 
+func load(program *debug.BuildInfo, ok bool) *tables {
+	if !followed(program, ok) {
+		return nil
+	}
+	return newTables(libraryWords, libraryEvents, libraryAttributes, libraryTags)
+}
+
+// newTables returns nil if the lists are not what the readers rely on.
 func newTables(words map[string]byte, events, attributes map[string]int, tags []string) *tables {
 	if len(words) == 0 || len(events) == 0 || len(attributes) == 0 || len(tags) == 0 {
 		return nil
@@ -206,8 +215,8 @@ func (t *tables) bytes() {
 	for _, c := range []byte("'\"`") {
 		t.html[c] = htmlBefore
 	}
-	for _, c := range []byte("kUBEftnoT") {
-		t.mergeLeft[c], t.mergeRight[c] = c != 'B', c != 'B'
+	for _, c := range []byte("kUEftnoT") {
+		t.mergeLeft[c], t.mergeRight[c] = true, true
 	}
 	t.mergeRight['&'] = true
 }
@@ -222,7 +231,7 @@ func (t *tables) words(words map[string]byte) *tables {
 	}
 	codes := byte(0)
 	for text, kind := range words {
-		if kind == 0 || len(text) == 0 || len(text) > maxPhrase {
+		if kind == 0 || len(text) == 0 || len(text) > maxPhrase || text[0] == ' ' {
 			return nil
 		}
 		for i := range len(text) {

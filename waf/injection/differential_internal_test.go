@@ -28,10 +28,7 @@ func librarySQLi(value string) bool {
 
 // FuzzSQLi compares the reader of SQL with the library.
 func FuzzSQLi(f *testing.F) {
-	for _, value := range payloads(f) {
-		f.Add(value)
-	}
-	for _, value := range sqlPieces {
+	for _, value := range telling(f) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
@@ -43,10 +40,7 @@ func FuzzSQLi(f *testing.F) {
 
 // FuzzXSS compares the reader of HTML with the library.
 func FuzzXSS(f *testing.F) {
-	for _, value := range payloads(f) {
-		f.Add(value)
-	}
-	for _, value := range htmlPieces {
+	for _, value := range telling(f) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value string) {

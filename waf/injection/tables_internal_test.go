@@ -1,6 +1,7 @@
 package injection
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -132,51 +133,76 @@ func (g *generator) exactly(print string) string {
 	return b.String()
 }
 
-// TestSabotagedTables changes one thing in the tables at a time, and demands
-// that generated values show it.
-func TestSabotagedTables(t *testing.T) {
-	t.Parallel()
-	if testing.Short() {
-		t.Skip("takes some seconds")
-	}
-	g := newGenerator(t, 13)
-	common := telling(t)
+// A spoiler changes one thing in the tables at a time, and demands that values
+// show it: those made for the change, or else those for all.
+type spoiler struct {
+	*testing.T
+	*generator
+	phrases []string
+	common  []string
+	first   []int // places of those in common that have shown something
+	changes int
+}
+
+func (s *spoiler) try(name string, change func(*tables), own func() string) {
+	s.changes++
+	changed := readers.clone()
+	change(changed)
 	for range 20_000 {
-		common = append(common, g.value())
+		if own != nil && changed.differs(own()) {
+			return
+		}
 	}
-	first := make([]int, 0, len(common)) // places of values that have shown something
-	total := 0
-	try := func(name string, change func(*tables), own func() string) {
-		total++
-		changed := readers.clone()
-		change(changed)
-		for range 20_000 {
-			if own == nil {
-				break
-			}
-			if changed.differs(own()) {
-				return
-			}
+	for _, i := range s.first {
+		if changed.differs(s.common[i]) {
+			return
 		}
-		for _, i := range first {
-			if changed.differs(common[i]) {
-				return
-			}
-		}
-		for i, value := range common {
-			if changed.differs(value) {
-				first = append(first, i)
-				return
-			}
-		}
-		t.Errorf("not noticed: %q", name)
 	}
+	for i, value := range s.common {
+		if changed.differs(value) {
+			s.first = append(s.first, i)
+			return
+		}
+	}
+	s.Errorf("not noticed: %q", name)
+}
+
+// phrase writes a word, a phrase that begins so, or one with some of its words
+// in one name.
+func (s *spoiler) phrase(text string) string {
+	if s.IntN(2) == 0 {
+		from, _ := slices.BinarySearch(s.phrases, text+" ")
+		to := from
+		for to < len(s.phrases) && strings.HasPrefix(s.phrases[to], text+" ") {
+			to++
+		}
+		if from < to {
+			text = pick(s.generator, s.phrases[from:to])
+		}
+	}
+	if words := strings.Fields(text); len(words) > 1 && s.IntN(2) == 0 {
+		at := 1 + s.IntN(len(words)-1)
+		text = strings.Join(words[:at], " ")
+		if at > 1 && s.IntN(2) == 0 {
+			text = "`" + text + "`"
+		}
+		rest := strings.Join(words[at:], " ")
+		if s.IntN(2) == 0 {
+			rest = "`" + rest + "`"
+		}
+		text += " " + rest
+	}
+	return pick(s.generator, []string{"", "1 ", "1 and ", "' ", "1 union ", "select ", "1;", "; ", "a ", "@a ", "1 from ", "(", "1, "}) + text +
+		pick(s.generator, []string{"", "", "(", "()", "(1", "`", "."}) + " " + s.written(pick(s.generator, s.prints))
+}
+
+func (s *spoiler) bytes() {
 	for i := range 256 {
 		c := string([]byte{byte(i)})
 		own := func() string {
-			b := []byte(g.value())
+			b := []byte(s.value())
 			if len(b) > 0 {
-				b[g.IntN(len(b))] = byte(i)
+				b[s.IntN(len(b))] = byte(i)
 			}
 			return string(b)
 		}
@@ -184,82 +210,102 @@ func TestSabotagedTables(t *testing.T) {
 		if readers.class[i] == class {
 			class = beginsWord
 		}
-		try("class of "+c, func(t *tables) { t.class[i] = class }, own)
-		try("in words "+c, func(t *tables) { t.inWord[i] ^= wordEnd }, own)
-		try("in variables "+c, func(t *tables) { t.inVar[i] = !t.inVar[i] }, func() string {
-			return pick(g, []string{"", "1 ", "' ", "1 and "}) + "@a" + c + pick(g, []string{"b", "", "1"}) + " " + g.written(pick(g, g.prints))
+		s.try("class of "+c, func(t *tables) { t.class[i] = class }, own)
+		s.try("in words "+c, func(t *tables) { t.inWord[i] ^= wordEnd }, own)
+		s.try("in variables "+c, func(t *tables) { t.inVar[i] = !t.inVar[i] }, func() string {
+			return pick(s.generator, []string{"", "1 ", "' ", "1 and "}) + "@a" + c + pick(s.generator, []string{"b", "", "1"}) + " " + s.written(pick(s.generator, s.prints))
 		})
 	}
-	// phrase writes a word, or a phrase with some of its words in one name.
-	var phrases []string
-	for _, word := range g.words {
-		if strings.Contains(word, " ") {
-			phrases = append(phrases, word)
-		}
-	}
-	phrase := func(text string) string {
-		if g.IntN(2) == 0 { // more that begins so
-			from, _ := slices.BinarySearch(phrases, text+" ")
-			to := from
-			for to < len(phrases) && strings.HasPrefix(phrases[to], text+" ") {
-				to++
-			}
-			if from < to {
-				text = pick(g, phrases[from:to])
-			}
-		}
-		if words := strings.Fields(text); len(words) > 1 && g.IntN(2) == 0 {
-			at := 1 + g.IntN(len(words)-1)
-			text = strings.Join(words[:at], " ")
-			if at > 1 && g.IntN(2) == 0 {
-				text = "`" + text + "`"
-			}
-			rest := strings.Join(words[at:], " ")
-			if g.IntN(2) == 0 {
-				rest = "`" + rest + "`"
-			}
-			text += " " + rest
-		}
-		return pick(g, []string{"", "1 ", "1 and ", "' ", "1 union ", "select ", "1;", "; ", "a ", "@a ", "1 from ", "(", "1, "}) + text +
-			pick(g, []string{"", "", "(", "()", "(1", "`", "."}) + " " + g.written(pick(g, g.prints))
-	}
+}
+
+func (s *spoiler) words() {
 	for i, e := range readers.entries {
 		// Operators that begin with these bytes are never looked up whole. A name
 		// is a name without being a word, too.
 		if e.kind == 'n' || e.text == "" || len(e.text) == 2 && strings.IndexByte("~%+/^-@", e.text[0]) >= 0 {
 			continue
 		}
-		try("word "+e.text, func(t *tables) { t.entries[i].kind, t.entries[i].head = 0, headNo }, func() string { return phrase(e.text) })
-	}
-	attribute := func(name string) func() string {
-		return func() string {
-			return pick(g, []string{"", "<a ", "<a/", "x' "}) + g.cased(name) + "=" + pick(g, []string{"a", "java", "onclick", "'xmlns'"})
-		}
-	}
-	for name := range readers.events {
-		try("event "+name, func(t *tables) { delete(t.events, name) }, attribute("on"+name))
-	}
-	for name := range readers.attributes {
-		try("attribute "+name, func(t *tables) { delete(t.attributes, name) }, attribute(name))
-	}
-	for i, tag := range readers.tags {
-		try("tag "+tag, func(t *tables) { t.tags[i] = "A" }, func() string { return "<" + g.cased(tag) + ">" })
-	}
-	for i, begin := range readers.tagBegins {
-		try("beginning of tag "+string(begin[:]), func(t *tables) {
-			t.tagBegins = slices.DeleteFunc(t.tagBegins, func(b [3]byte) bool { return b == readers.tagBegins[i] })
-		}, func() string { return "<" + string(begin[:]) + g.cased(pick(g, readers.tags))[3:] + ">" })
+		s.try("word "+e.text, func(t *tables) { t.entries[i].kind, t.entries[i].head = 0, headNo }, func() string { return s.phrase(e.text) })
 	}
 	for _, kind := range []byte("kUEftnoT&") {
-		own := func() string { return phrase(pick(g, phrases)) }
+		own := func() string { return s.phrase(pick(s.generator, s.phrases)) }
 		if kind != '&' { // no phrase begins so
-			try("left "+string(kind), func(t *tables) { t.mergeLeft[kind] = !t.mergeLeft[kind] }, own)
+			s.try("left "+string(kind), func(t *tables) { t.mergeLeft[kind] = !t.mergeLeft[kind] }, own)
 		}
 		if kind != 'U' { // and none goes on so
-			try("right "+string(kind), func(t *tables) { t.mergeRight[kind] = !t.mergeRight[kind] }, own)
+			s.try("right "+string(kind), func(t *tables) { t.mergeRight[kind] = !t.mergeRight[kind] }, own)
 		}
 	}
-	try("ı", func(t *tables) { t.dotless = "\xff\xff" }, nil)
-	try("ſ", func(t *tables) { t.long = "\xff\xff" }, nil)
-	t.Logf("%d changes", total)
+	s.try("ı", func(t *tables) { t.dotless = "\xff\xff" }, nil)
+	s.try("ſ", func(t *tables) { t.long = "\xff\xff" }, nil)
+}
+
+func (s *spoiler) names() {
+	attribute := func(name string) func() string {
+		return func() string {
+			return pick(s.generator, []string{"", "<a ", "<a/", "x' "}) + s.cased(name) + "=" + pick(s.generator, []string{"a", "java", "onclick", "'xmlns'"})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(readers.events)) {
+		s.try("event "+name, func(t *tables) { delete(t.events, name) }, attribute("on"+name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(readers.attributes)) {
+		s.try("attribute "+name, func(t *tables) { delete(t.attributes, name) }, attribute(name))
+	}
+	for i, tag := range readers.tags {
+		s.try("tag "+tag, func(t *tables) { t.tags[i] = "A" }, func() string { return "<" + s.cased(tag) + ">" })
+	}
+	for _, begin := range readers.tagBegins {
+		s.try("beginning of tag "+string(begin[:]), func(t *tables) {
+			t.tagBegins = slices.DeleteFunc(t.tagBegins, func(b [3]byte) bool { return b == begin })
+		}, func() string {
+			for _, tag := range readers.tags {
+				if strings.HasPrefix(tag, string(begin[:])) && s.IntN(2) == 0 {
+					return "<" + tag + ">"
+				}
+			}
+			return "<" + string(begin[:]) + ">"
+		})
+	}
+}
+
+// html takes each byte for one of another kind, but for those kinds that only let
+// more through the short cut.
+func (s *spoiler) html() {
+	for i := range 256 {
+		c := string([]byte{byte(i)})
+		own := func() string {
+			return strings.ReplaceAll(pick(s.generator, []string{
+				"x?onclick=1", "x onclick?=1", "x onclick?1", "<?script>", "<script?>", "<script?x>", "<script?", "</?>`", "</?a `>", "x=?onclick=1", "x=1?onclick=1", "on?click=1", "?onclick=1",
+				"<a onclick=?", "x'?onclick=1", "x href=?java", "<x?y onclick=1", "x onclick?z=1", "<a?onclick=1>", "x y?z=1 onclick=1", "x b?=c onclick=1", "x>?<svg", "x=?><svg", "x ?><svg",
+			}), "?", c)
+		}
+		for _, other := range []byte{' ', 'a', 0, '/', '>', '1'} {
+			if readers.html[i] != readers.html[other] && readers.html[i]|htmlBefore != readers.html[other] {
+				s.try(fmt.Sprintf("%q as %q", byte(i), other), func(t *tables) { t.html[i] = t.html[other] }, own)
+			}
+		}
+	}
+}
+
+// TestSabotagedTables changes each byte, word and name in the tables.
+func TestSabotagedTables(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	s := &spoiler{T: t, generator: newGenerator(t, 13), common: telling(t)}
+	for range 20_000 {
+		s.common = append(s.common, s.value())
+	}
+	for _, word := range s.generator.words {
+		if strings.Contains(word, " ") {
+			s.phrases = append(s.phrases, word)
+		}
+	}
+	s.bytes()
+	s.words()
+	s.names()
+	s.html()
+	t.Logf("%d changes", s.changes)
 }

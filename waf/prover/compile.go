@@ -21,6 +21,7 @@ type compiled struct {
 	keySet          int // which of them holds the patterns of keys
 	tests           []test
 	transformations []*transform.Transformation
+	acts            [33]kept // of each kind of byte, the transformations that act on it; last, those that act on any value
 	looks           []look
 	atoms           int
 	plans           []*sourcePlan
@@ -284,7 +285,7 @@ func (lo *lowering) transformations(names []string) ([]int, bool) {
 		n, known := lo.chains[name]
 		if !known {
 			t, ok := transform.Find(name)
-			if !ok {
+			if !ok || len(lo.out.transformations) == maxTransformations {
 				return nil, false
 			}
 			n = len(lo.out.transformations)
@@ -295,6 +296,9 @@ func (lo *lowering) transformations(names []string) ([]int, bool) {
 	}
 	return chain, true
 }
+
+// maxTransformations is how many a set may use: there are bits for so many.
+const maxTransformations = 64
 
 // transformations finds those with the names.
 func transformations(names []string) ([]*transform.Transformation, bool) {
@@ -481,6 +485,7 @@ func (lo *lowering) sharers(r *Rule, prefix string) ([]*regexp.Regexp, bool) {
 
 // finish makes the plans ready.
 func (lo *lowering) finish() error {
+	lo.out.tabulate()
 	for _, p := range lo.out.plans {
 		patterns := map[int]bool{}
 		var each func(s selector)

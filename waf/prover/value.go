@@ -1,6 +1,8 @@
 package prover
 
 import (
+	"maps"
+	"math/bits"
 	"regexp"
 	"slices"
 	"strconv"
@@ -41,8 +43,8 @@ type selector struct {
 }
 
 // Bounds of what is compiled while requests are judged: combinations of patterns
-// that keys match, and kinds of bytes that values have. Beyond them a coarser
-// plan answers, at a price but no less exactly.
+// that keys match, beyond which a coarser plan answers, at a price but no less
+// exactly, and kinds of values.
 const (
 	maxCombinations = 64
 	maxKinds        = 512
@@ -65,10 +67,39 @@ type plan struct {
 // A state is the looks at a value that is the same to all of them, from where
 // they stand in their transformations.
 type state struct {
-	c       *compiled
-	at      []position
-	byKinds atomic.Pointer[map[transform.Kinds]*step]
-	mu      sync.Mutex
+	c     *compiled
+	at    []position
+	uses  kept // transformations that are still to be done
+	steps atomic.Pointer[map[kept]*step]
+	mu    sync.Mutex
+}
+
+// kept are transformations that leave a value as it is, as bits by index.
+type kept uint64
+
+// keeps returns the transformations that leave every value of these kinds as it
+// is.
+func (c *compiled) keeps(kinds transform.Kinds) kept {
+	var acts kept
+	for k := uint32(kinds); k != 0; k &= k - 1 {
+		acts |= c.acts[bits.TrailingZeros32(k)]
+	}
+	return ^(acts | c.acts[len(c.acts)-1])
+}
+
+// tabulate fills in which transformations act on which kinds of bytes, and, last,
+// on all values.
+func (c *compiled) tabulate() {
+	for i, t := range c.transformations {
+		for kind := range len(c.acts) - 1 {
+			if !t.Keeps(1 << kind) {
+				c.acts[kind] |= 1 << i
+			}
+		}
+		if !t.Keeps(0) {
+			c.acts[len(c.acts)-1] |= 1 << i
+		}
+	}
 }
 
 // A position is a look and how many of its transformations are done.
@@ -96,6 +127,7 @@ type tested struct {
 // An edge leads to what a transformation makes of a value.
 type edge struct {
 	by   *transform.Transformation
+	n    int // its index
 	next *state
 }
 
@@ -157,46 +189,46 @@ func (p *plan) compile(lower string, hits rx.Bits, exact bool) *state {
 		}
 		s.at = append(s.at, position{i, 0})
 	}
+	s.settle()
 	return s
 }
 
-// step returns what is done with a value of these kinds.
-func (s *state) step(kinds transform.Kinds) *step {
-	if m := s.byKinds.Load(); m != nil {
-		if st := (*m)[kinds]; st != nil {
+// settle finds what is still to be done from the positions of the state.
+func (s *state) settle() {
+	for _, at := range s.at {
+		for _, t := range s.c.looks[at.look].chain[at.done:] {
+			s.uses |= 1 << t
+		}
+	}
+}
+
+// step returns what is done with such a value.
+func (s *state) step(k kept) *step {
+	if m := s.steps.Load(); m != nil {
+		if st := (*m)[k]; st != nil {
 			return st
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := map[transform.Kinds]*step{}
-	if m := s.byKinds.Load(); m != nil {
-		if st := (*m)[kinds]; st != nil {
+	known := map[kept]*step{}
+	if m := s.steps.Load(); m != nil {
+		if st := (*m)[k]; st != nil {
 			return st
 		}
-		if len(*m) >= maxKinds {
-			kinds = anyKinds
-			if st := (*m)[kinds]; st != nil {
-				return st
-			}
-		}
-		for k, v := range *m {
-			known[k] = v
+		if len(*m) < maxKinds { // else all are forgotten, and the usual ones are soon back
+			maps.Copy(known, *m)
 		}
 	}
-	st := s.resolve(kinds)
-	known[kinds] = st
-	s.byKinds.Store(&known)
+	st := s.resolve(k)
+	known[k] = st
+	s.steps.Store(&known)
 	return st
 }
 
-// anyKinds are all kinds of bytes: no transformation keeps a value that may have
-// them all.
-const anyKinds = ^transform.Kinds(0)
-
-// resolve finds what transformations leave a value of these kinds as it is, and
-// so which looks see it.
-func (s *state) resolve(kinds transform.Kinds) *step {
+// resolve finds which looks see a value as it is, and what becomes of it for the
+// others.
+func (s *state) resolve(k kept) *step {
 	st := &step{}
 	classes := make([][]int, len(s.c.sets))
 	atoms := make([]map[int][]atom, len(s.c.sets))
@@ -205,7 +237,7 @@ func (s *state) resolve(kinds transform.Kinds) *step {
 	var order []int
 	for _, at := range s.at {
 		l := s.c.looks[at.look]
-		for at.done < len(l.chain) && s.c.transformations[l.chain[at.done]].Keeps(kinds) {
+		for at.done < len(l.chain) && k>>l.chain[at.done]&1 != 0 {
 			at.done++
 		}
 		if at.done < len(l.chain) {
@@ -246,7 +278,8 @@ func (s *state) resolve(kinds transform.Kinds) *step {
 		st.tests = append(st.tests, tested{s.c.tests[op], slices.Compact(found)})
 	}
 	for _, t := range order {
-		st.edges = append(st.edges, edge{s.c.transformations[t], edges[t]})
+		edges[t].settle()
+		st.edges = append(st.edges, edge{s.c.transformations[t], t, edges[t]})
 	}
 	return st
 }
@@ -255,7 +288,7 @@ func (s *state) resolve(kinds transform.Kinds) *step {
 type reader struct {
 	fired   bitset
 	scratch []*rx.Scratch // of each set
-	buffers [][]byte      // of each depth of transformations
+	made    [][][]byte    // of each depth, what each transformation made
 	low     []byte
 	budget  int // bytes that may still be looked at
 	spent   bool
@@ -292,7 +325,11 @@ func (r *reader) read(s *state, value string, depth int) {
 		r.spent = true
 		return
 	}
-	st := s.step(transform.KindsOf(value))
+	k := s.c.keeps(transform.KindsOf(value)) & s.uses
+	st := s.step(k)
+	if len(st.edges) > 0 {
+		st = r.make(s, st, k, value, depth)
+	}
 	for i := range st.scans {
 		sc := &st.scans[i]
 		answer := sc.class.MayMatch(r.scratch[sc.set], value)
@@ -307,17 +344,37 @@ func (r *reader) read(s *state, value string, depth int) {
 			r.note(t.atoms)
 		}
 	}
-	if len(st.edges) == 0 {
-		return
-	}
-	for len(r.buffers) <= depth {
-		r.buffers = append(r.buffers, nil)
-	}
 	for i := range st.edges {
 		e := &st.edges[i]
-		made := e.by.Append(r.buffers[depth][:0], value)
-		r.buffers[depth] = made
-		r.read(e.next, view(made), depth+1)
+		r.read(e.next, view(r.made[depth][e.n]), depth+1)
+	}
+}
+
+// make makes what the edges of a step need. A transformation that leaves the value
+// as it is leads to no other value: its looks are done with the others at this
+// one. It returns the step that is left then.
+func (r *reader) make(s *state, st *step, k kept, value string, depth int) *step {
+	for len(r.made) <= depth {
+		r.made = append(r.made, make([][]byte, len(s.c.transformations)))
+	}
+	made := r.made[depth]
+	var done uint64
+	for {
+		before := k
+		for i := range st.edges {
+			e := &st.edges[i]
+			if done>>e.n&1 != 0 {
+				continue
+			}
+			done |= 1 << e.n
+			if made[e.n] = e.by.Append(made[e.n][:0], value); view(made[e.n]) == value {
+				k |= 1 << e.n
+			}
+		}
+		if k == before {
+			return st
+		}
+		st = s.step(k)
 	}
 }
 
@@ -326,12 +383,14 @@ const maxBuffer = 64 << 10
 
 // forget wipes what is left of the values.
 func (r *reader) forget() {
-	for i, b := range r.buffers {
-		if b = b[:cap(b)]; len(b) > maxBuffer {
-			b = nil
+	for _, made := range r.made {
+		for i, b := range made {
+			if b = b[:cap(b)]; len(b) > maxBuffer {
+				b = nil
+			}
+			clear(b)
+			made[i] = b
 		}
-		clear(b)
-		r.buffers[i] = b
 	}
 	r.spent, r.fired = false, nil
 }

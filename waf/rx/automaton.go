@@ -18,10 +18,12 @@ type automaton struct {
 	shift  uint       // log2 of a row's length
 	dense  uint32     // states below have rows
 	rows   []uint32
-	nodes  []node   // the other states
-	forks  []fork   // children of nodes that have several
-	output []uint32 // per state: index into outputs; 0: no literal ends here
-	outs   []output // from 1
+	nodes  []node    // the other states
+	forks  []fork    // children of nodes that have several
+	starts [256]bool // bytes that begin a literal
+	few    bool      // there are so few of them that most of a text has none
+	output []uint32  // per state: index into outputs; 0: no literal ends here
+	outs   []output  // from 1
 	owners []owner
 }
 
@@ -130,7 +132,27 @@ func (a *automaton) classify(literals []literal) int {
 		}
 	}
 	a.shift = uint(bits.Len(uint(n - 1)))
+	count := 0
+	for _, l := range literals {
+		for _, b := range [...]byte{l.text[0], upper(l.text[0])} {
+			if !a.starts[b] {
+				a.starts[b] = true
+				count++
+			}
+		}
+	}
+	a.few = count <= fewStarts
 	return n
+}
+
+// fewStarts is how many bytes may begin a literal for it to pay to look for them.
+const fewStarts = 24
+
+func upper(b byte) byte {
+	if 'a' <= b && b <= 'z' {
+		return b - 'a' + 'A'
+	}
+	return b
 }
 
 func (t *trie) grow(class uint8, depth uint8) uint32 {
@@ -265,7 +287,12 @@ func scan[T string | []byte](a *automaton, text T, sc *Scratch) {
 	for i := 0; i < len(text); i++ {
 		class := a.class[text[i]]
 		if class == 0 {
-			state = 0
+			if state = 0; !a.few {
+				continue
+			}
+			for i++; i < len(text) && !a.starts[text[i]]; i++ {
+			}
+			i--
 			continue
 		}
 		for state >= a.dense {
@@ -289,7 +316,7 @@ func scan[T string | []byte](a *automaton, text T, sc *Scratch) {
 	stepped:
 		if state&ends != 0 {
 			state &^= ends
-			sc.found(a.output[state])
+			sc.found(a, a.output[state])
 		}
 	}
 }

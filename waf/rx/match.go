@@ -81,8 +81,8 @@ func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 	clear(sc.raw)
 	clear(sc.unsure)
 	sc.todo = append(sc.todo[:0], c.direct...)
-	if c.gated {
-		sc.read(value)
+	if c.automaton != nil {
+		sc.read(c.automaton, value)
 		sc.collect()
 	}
 	clear(sc.asked)
@@ -124,19 +124,19 @@ func (sc *Scratch) collect() {
 
 // read looks for literals in value, and once more in a copy with s and k where
 // it has the two runes that (?i) takes for them.
-func (sc *Scratch) read(value string) {
+func (sc *Scratch) read(a *automaton, value string) {
 	if sc.scan++; sc.scan == 0 {
 		clear(sc.seen)
 		sc.scan = 1
 	}
 	sc.folded = false
-	scan(sc.set.automaton, value, sc)
+	scan(a, value, sc)
 	if strings.IndexByte(value, longSText[0]) < 0 && strings.IndexByte(value, kelvinText[0]) < 0 {
 		return
 	}
 	if copied, ok := sc.set.fold(sc.copy[:0], value); ok {
 		sc.folded = true
-		scan(sc.set.automaton, copied, sc)
+		scan(a, copied, sc)
 		clear(copied) // nothing of a value stays
 		if sc.copy = copied; cap(copied) > maxCopy {
 			sc.copy = nil
@@ -170,8 +170,7 @@ func foldLetters(dst []byte, value string) ([]byte, bool) {
 }
 
 // found notes the owners of an output, and of those that end with it.
-func (sc *Scratch) found(o uint32) {
-	a := sc.set.automaton
+func (sc *Scratch) found(a *automaton, o uint32) {
 	for o != 0 && sc.seen[o] != sc.scan {
 		sc.seen[o] = sc.scan
 		out := &a.outs[o]

@@ -1,6 +1,7 @@
 package rx
 
 import (
+	encoding "encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -23,6 +24,8 @@ type Set struct {
 	trails    []trail
 	groups    []group
 	automaton *automaton
+	literals  [][]literal // of each operator
+	small     smallAutomata
 	programs  int
 	insts     int // of the largest program
 	stats     Stats
@@ -96,7 +99,7 @@ func Compile(operators []Operator) (*Set, error) {
 func compile(operators []Operator, with tool) (*Set, error) {
 	began := time.Now()
 	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: make(chan *Scratch, runtime.GOMAXPROCS(0))}
-	var literals []literal
+	s.literals = make([][]literal, len(operators))
 	var candidates []candidate
 	for i, op := range operators {
 		c, tree, ways, err := prepare(op, with)
@@ -110,7 +113,7 @@ func compile(operators []Operator, with tool) (*Set, error) {
 					own.bit = wholeMatch
 				}
 				for _, text := range f {
-					literals = append(literals, literal{text, own})
+					s.literals[i] = append(s.literals[i], literal{text, own})
 				}
 			}
 			s.trails = append(s.trails, trail{uint32(i), 1<<len(w) - 1})
@@ -126,7 +129,7 @@ func compile(operators []Operator, with tool) (*Set, error) {
 		}
 	}
 	s.form(candidates, with)
-	s.automaton = newAutomaton(literals)
+	s.automaton = newAutomaton(slices.Concat(s.literals...))
 	s.stats.Operators, s.stats.Ways, s.stats.Literals = len(operators), len(s.trails), len(s.automaton.outs)-1
 	s.stats.States, s.stats.Table = len(s.automaton.output), s.automaton.size()
 	s.stats.Build = time.Since(began)
@@ -304,12 +307,56 @@ type Class struct {
 	members Bits
 	negated Bits
 	direct  []uint32 // members that no literal rules out
-	gated   bool     // there are others
+	// automaton finds the literals of the others; nil: there are none. It is the
+	// set's, or a smaller one.
+	automaton *automaton
+}
+
+// Bounds of the automata that are made for classes with few literals: these fit
+// into the nearest caches.
+const (
+	smallLiterals = 1500
+	maxSmall      = 256 // automata of a set
+)
+
+// smallAutomata are those that were made for classes, by the class's members.
+type smallAutomata struct {
+	sync.Mutex
+	of map[string]*automaton
+}
+
+// automatonFor returns the automaton for the operators.
+func (s *Set) automatonFor(members Bits) *automaton {
+	var literals []literal
+	var key []byte
+	for i, l := range s.literals {
+		if members.Has(i) && len(l) > 0 {
+			if literals = append(literals, l...); len(literals) > smallLiterals {
+				return s.automaton
+			}
+			key = encoding.LittleEndian.AppendUint16(key, uint16(i))
+		}
+	}
+	s.small.Lock()
+	defer s.small.Unlock()
+	a := s.small.of[string(key)]
+	if a == nil && len(s.small.of) < maxSmall {
+		if s.small.of == nil {
+			s.small.of = map[string]*automaton{}
+		}
+		a = newAutomaton(literals)
+		s.small.of[string(key)] = a
+	}
+	if a == nil {
+		return s.automaton
+	}
+	return a
 }
 
 // Class makes a class of the operators with the indices.
 func (s *Set) Class(operators ...int) (*Class, error) {
 	c := &Class{set: s, members: s.newBits(), negated: s.newBits()}
+	gated := false
 	for _, i := range operators {
 		if i < 0 || i >= len(s.operators) {
 			return nil, fmt.Errorf("no operator %d in a set of %d", i, len(s.operators))
@@ -322,10 +369,13 @@ func (s *Set) Class(operators ...int) (*Class, error) {
 			c.negated.set(i)
 		}
 		if s.operators[i].gated {
-			c.gated = true
+			gated = true
 		} else {
 			c.direct = append(c.direct, uint32(i))
 		}
+	}
+	if gated {
+		c.automaton = s.automatonFor(c.members)
 	}
 	return c, nil
 }

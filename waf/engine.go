@@ -49,7 +49,7 @@ type policy struct {
 	// prover tells which rules can match a request, and starts are what a run
 	// with some of the rules begins each phase with. Nil: all rules run.
 	prover *prover.Prover
-	starts [phaseLogging + 1][]setting
+	starts [phaseLogging + 1][2][]setting
 	// exclusions are all of them, those that the rules were built with too.
 	exclusions []*exclusion
 }

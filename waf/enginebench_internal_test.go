@@ -153,3 +153,31 @@ func judgeOurs(b *testing.B, e *Engine, r *gate.Request) (passed, proven bool) {
 	}
 	return passed, t.Close().Run == gate.RunProven
 }
+
+// BenchmarkFloor measures what a request costs at least that is not proven: a rule
+// of the policy looks at what is not known before it runs, and nothing matches.
+// Proven is the same where it is.
+func BenchmarkFloor(b *testing.B) {
+	for _, way := range []struct{ name, rule, run string }{
+		{"proven", `SecRule ARGS:never "@streq there" "id:1,phase:2,pass,log"`, gate.RunProven},
+		{"guided", `SecRule DURATION "@lt 0" "id:1,phase:2,pass,log"`, gate.RunGuided},
+	} {
+		b.Run(way.name, func(b *testing.B) {
+			e := engineWith(b, nil, way.rule)
+			request := traffic.New(traffic.Tiny, traffic.Fresh, 1).Request(1)
+			r := received(&request)
+			b.ReportAllocs()
+			began := testkit.CPU(b)
+			for b.Loop() {
+				t := e.Begin(r)
+				if v := t.Request(); v.Action != gate.Pass {
+					b.Fatal(v)
+				}
+				if in := t.Close(); in.Run != way.run || len(in.Hits) > 0 {
+					b.Fatalf("%+v", in)
+				}
+			}
+			b.ReportMetric(float64(testkit.CPU(b)-began)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}

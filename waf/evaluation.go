@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/corazawaf/coraza/v3/collection"
+	"github.com/corazawaf/coraza/v3/types"
 	vars "github.com/corazawaf/coraza/v3/types/variables"
 	"go.uber.org/zap"
 
@@ -80,6 +82,9 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 		}
 		r.judge = nil // it has no more to say
 	}
+	if n == phaseLogging && r.quiet() {
+		return nil, nil
+	}
 	if r.tx != nil {
 		return r.eval(n)
 	}
@@ -92,6 +97,15 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// quiet reports whether nothing has come of what the engine has run so far, so that
+// the rules of phase 5 have nothing to add up.
+func (r *evaluation) quiet() bool {
+	if !r.guided || r.tx == nil || r.judge == nil || r.judge.Early() || r.judge.Dirty(phaseLogging) {
+		return false
+	}
+	return !slices.ContainsFunc(r.tx.MatchedRules(), func(m types.MatchedRule) bool { return r.judge.Matched(m.Rule().ID()) })
 }
 
 // ask has the judge look at what a phase sees. What the judge does not survive
@@ -133,7 +147,7 @@ func (r *evaluation) begin() error {
 func (r *evaluation) eval(n int) (*decision, error) {
 	if r.guided {
 		r.judge.Remove(r.tx.RemoveRuleByIDRange)
-		for _, s := range r.t.policy.starts[n] {
+		for _, s := range r.t.policy.begins(n, r.judge.Clean(n)) {
 			r.tx.Variables().TX().Set(s.name, s.value)
 		}
 	}

@@ -31,9 +31,20 @@ func (p *policy) prove(from plan) error {
 	}
 	p.prover = made
 	for phase := range p.starts {
-		for _, s := range made.Start(phase) {
-			p.starts[phase] = append(p.starts[phase], setting{s.Name, []string{s.Value}})
+		for clean := range 2 {
+			for _, s := range made.Start(phase, clean == 1) {
+				p.starts[phase][clean] = append(p.starts[phase][clean], setting{s.Name, []string{s.Value}})
+			}
 		}
 	}
 	return nil
+}
+
+// begins returns what is set when a phase begins of a run with some of the rules,
+// by those that are left out, and with clean by all.
+func (p *policy) begins(phase int, clean bool) []setting {
+	if clean {
+		return p.starts[phase][1]
+	}
+	return p.starts[phase][0]
 }

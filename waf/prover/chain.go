@@ -55,8 +55,9 @@ type chainTarget struct {
 
 // Bounds of following a chain; beyond them the rule may match.
 const (
-	maxFollowed = 200 // values of one link
-	maxChoices  = 16  // of what was matched last
+	maxFollowed = 3000      // values
+	maxBytes    = 256 << 10 // of them
+	maxChoices  = 16        // of what was matched last
 )
 
 // chain makes a rule one that can be followed; nil when it is not.
@@ -243,7 +244,8 @@ type follower struct {
 	writing  bool // all ways are gone, for what they set
 	choices  int  // that are open
 	unsure   bool
-	values   int
+	values   int // that were looked at
+	bytes    int
 }
 
 // may reports whether the rule may match. starts tells of another rule whether
@@ -351,7 +353,8 @@ func (c *chain) matches(l *chainLink, e *follower) []match {
 	}
 	var out []match
 	try := func(name, value string) {
-		if e.values++; e.values > maxFollowed {
+		e.values++
+		if e.bytes += len(value); e.values > maxFollowed || e.bytes > maxBytes {
 			e.unsure = true
 		}
 		if e.unsure {

@@ -47,6 +47,10 @@ type rule struct {
 	whole bool   // where it may match, all rules have to run
 	shown bool   // it sets what somebody looks at in the end
 	chain *chain // decides where conds cannot; nil: nothing does
+	// affects are the rules that a match takes out, or takes targets from, where
+	// it does nothing else, and idle says that there are no others.
+	affects []int
+	idle    bool
 }
 
 // A condition is what a link asks, as far as it can be told before the rule runs.

@@ -28,7 +28,63 @@ func (lo *lowering) connect() {
 		if what := leftover(r.Rule); what != "" {
 			r.whole = true
 		}
+		if r.class == narrowing && r.skipTo() == "" {
+			r.affects, r.idle = lo.affected(r.Rule)
+		}
 	}
+}
+
+// affected returns the rules that the ctl actions of a rule are about, and reports
+// whether all of them are such that the request decides about.
+func (lo *lowering) affected(r *Rule) (out []int, all bool) {
+	for k := range r.Links {
+		for _, text := range r.Links[k].Ctls {
+			c, ok := parseCtl(text)
+			if !ok || !strings.HasPrefix(c.name, "ruleremove") {
+				return nil, kindOfCtl(text) == ctlHarmless
+			}
+			for i := range lo.walk.rules {
+				o := &lo.walk.rules[i]
+				if o.Marker != "" || lo.walk.class[i] == dead || !o.named(c.name, c.which) || c.variable != 0 && !o.looksAt(c.variable) {
+					continue
+				}
+				n := slices.IndexFunc(lo.out.rules, func(r *rule) bool { return r.Rule == o })
+				if n < 0 {
+					return nil, false
+				}
+				out = append(out, n)
+			}
+		}
+	}
+	return out, true
+}
+
+// looksAt reports whether a link looks at the variable.
+func (r *Rule) looksAt(v Variable) bool {
+	return slices.ContainsFunc(r.Links, func(l Link) bool {
+		return slices.ContainsFunc(l.Targets, func(t Target) bool { return t.Variable == v && !t.Except })
+	})
+}
+
+// A ctl is a ctl action that takes rules or targets out.
+type ctl struct {
+	name     string // in lower case
+	which    string // rules
+	variable Variable
+}
+
+// parseCtl takes such an action apart. It reports false for what it does not know.
+func parseCtl(text string) (ctl, bool) {
+	name, value, _ := strings.Cut(text, "=")
+	c := ctl{name: strings.ToLower(strings.TrimSpace(name))}
+	which, target, targeted := strings.Cut(strings.TrimSpace(value), ";")
+	if c.which = which; !targeted {
+		return c, true
+	}
+	variable, _, _ := strings.Cut(target, ":")
+	var err error
+	c.variable, err = vars.Parse(strings.TrimSpace(variable))
+	return c, err == nil
 }
 
 // declines tells why no rule of the set can be left out of any request: one of
@@ -114,33 +170,29 @@ func (r *Rule) writes(u *use) bool {
 // disturbs reports whether a ctl action that takes rules or targets out may let
 // other rules match that would not have: by removing a rule that sets up what
 // they compare with, or a target that they count.
-func (lo *lowering) disturbs(ctl string) bool {
-	name, value, _ := strings.Cut(ctl, "=")
-	name = strings.ToLower(strings.TrimSpace(name))
-	if name == "ruleengine" {
+func (lo *lowering) disturbs(text string) bool {
+	c, ok := parseCtl(text)
+	if c.name == "ruleengine" {
 		return false
 	}
-	which, target, _ := strings.Cut(strings.TrimSpace(value), ";")
-	variable, _, _ := strings.Cut(target, ":")
-	v, err := vars.Parse(strings.TrimSpace(variable))
-	if target != "" && err != nil {
+	if !ok {
 		return true
 	}
 	for i := range lo.walk.rules {
 		r := &lo.walk.rules[i]
-		if r.Marker != "" || lo.walk.class[i] == dead || !r.named(name, which) {
+		if r.Marker != "" || lo.walk.class[i] == dead || !r.named(c.name, c.which) {
 			continue
 		}
-		if target == "" {
+		if c.variable == 0 {
 			sets := slices.ContainsFunc(r.Links, func(l Link) bool { return len(l.SetVars) > 0 })
-			if class := lo.walk.class[i]; class == folded || class == setting || class == summing || r.Links != nil && r.Links[0].SkipAfter != "" || sets && !lo.scores(r) {
+			if class := lo.walk.class[i]; class == folded || class == setting || class == summing || r.skipTo() != "" || sets && !lo.scores(r) {
 				return true
 			}
 			continue
 		}
 		for k := range r.Links {
 			for _, t := range r.Links[k].Targets {
-				if t.Variable == v && (t.Count || v == vars.TX) {
+				if t.Variable == c.variable && (t.Count || c.variable == vars.TX) {
 					return true
 				}
 			}

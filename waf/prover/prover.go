@@ -17,7 +17,9 @@ type Prover struct {
 	ids      []ruleID // of all rules, in their order
 	byID     map[int]int
 	start    [numPhases + 1][]Setting
-	end      *txState // when the head of a request that nothing matches was judged
+	clean    [numPhases + 1][]Setting
+	sums     [numPhases + 1]bool // what the phase sets in a clean request is known, and in clean
+	end      *txState            // when the head of a request that nothing matches was judged
 	reasons  []Reason
 	declines bool // it knows nothing of any request
 	judges   sync.Pool
@@ -53,10 +55,8 @@ func New(rules []Rule, settings []Setting, shown []string) (*Prover, error) {
 		p.declines, p.reasons = true, append(declines, reasons...)
 	}
 	p.reasons = slices.CompactFunc(p.reasons, func(a, b Reason) bool { return a == b })
-	for phase, set := range w.start {
-		for _, name := range slices.Sorted(maps.Keys(set)) {
-			p.start[phase] = append(p.start[phase], Setting{name, set[name]})
-		}
+	for phase := range w.start {
+		p.start[phase], p.clean[phase], p.sums[phase] = settingsOf(w.start[phase]), settingsOf(w.clean[phase]), w.clean[phase] != nil
 	}
 	index := make(map[*Rule]int, len(c.rules))
 	for i, r := range c.rules {
@@ -79,6 +79,13 @@ func New(rules []Rule, settings []Setting, shown []string) (*Prover, error) {
 	return p, nil
 }
 
+func settingsOf(values map[string]string) (out []Setting) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		out = append(out, Setting{name, values[name]})
+	}
+	return out
+}
+
 // Reasons tells which rules keep all or most requests of the policy from being
 // proven.
 func (p *Prover) Reasons() []Reason { return slices.Clone(p.reasons) }
@@ -87,9 +94,14 @@ func (p *Prover) Reasons() []Reason { return slices.Clone(p.reasons) }
 func (p *Prover) Declines() bool { return p.declines }
 
 // Start returns the TX variables that are set when a phase of a guided run begins:
-// what rules of the phase that are left out would have set. Of phase 0 they are
-// those that New was given.
-func (p *Prover) Start(phase int) []Setting { return p.start[phase] }
+// what rules of the phase that are left out would have set. With clean these are
+// all that would have set any, as Judge.Clean says.
+func (p *Prover) Start(phase int, clean bool) []Setting {
+	if clean {
+		return p.clean[phase]
+	}
+	return p.start[phase]
+}
 
 // Value returns what a TX variable holds when the head of a request was judged
 // and no rule with an effect has matched; false when nothing, or when it depends
@@ -130,6 +142,8 @@ type Judge struct {
 	reader   reader
 	decided  uint8 // bits of the phases that were judged
 	removed  uint8 // and of those that Remove was called for
+	dirty    uint8 // and of those of which a rule that sets something may match
+	early    bool  // a rule may set something without matching as a whole
 	answer   Answer
 }
 
@@ -157,7 +171,7 @@ func (j *Judge) Close() {
 	clear(j.removals)
 	clear(j.keep)
 	j.reader.forget()
-	j.f, j.decided, j.removed, j.answer, j.excluded = nil, 0, 0, Proven, j.excluded[:0]
+	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded = nil, 0, 0, 0, false, Proven, j.excluded[:0]
 	j.p.judges.Put(j)
 }
 
@@ -181,6 +195,10 @@ func (j *Judge) Phase(n int) Answer {
 			continue
 		}
 		j.keep[i] = true
+		j.early = j.early || early
+		if r.class != narrowing {
+			j.dirty |= 1 << n
+		}
 		switch {
 		case r.whole:
 			j.answer = Full
@@ -193,6 +211,40 @@ func (j *Judge) Phase(n int) Answer {
 	}
 	j.decided |= 1 << n
 	return j.answer
+}
+
+// Clean reports whether all that a phase, which was judged, sets is what it would
+// set in a request that no rule with an effect matches. Then none of its rules has
+// to run for what it sets.
+func (j *Judge) Clean(phase int) bool {
+	return j.p.sums[phase] && j.dirty&(1<<(phase+1)-1) == 0
+}
+
+// Matched reports whether a rule that has matched has changed anything that later
+// rules or people may look at.
+func (j *Judge) Matched(id int) bool {
+	n, known := j.p.byID[id]
+	return known && j.p.rules[n].class != narrowing
+}
+
+// Early reports whether a rule may have set something without matching as a whole.
+func (j *Judge) Early() bool { return j.early }
+
+// Dirty reports whether a rule of the phase that sets or shows something may match.
+func (j *Judge) Dirty(phase int) bool { return j.dirty>>phase&1 != 0 }
+
+// idle reports whether a rule that may match would take out nothing but what is out
+// already.
+func (j *Judge) idle(r *rule) bool {
+	if !r.idle {
+		return false
+	}
+	for _, n := range r.affects {
+		if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] {
+			return false
+		}
+	}
+	return true
 }
 
 // read looks at the values that rules of phase n look at.
@@ -282,7 +334,13 @@ func (j *Judge) Remove(yield func(first, last int)) {
 	first, last, fresh := 0, 0, false
 	for i := range j.p.ids {
 		id := &j.p.ids[i]
-		out := !id.always && (id.rule < 0 || j.decided>>id.phase&1 != 0 && !j.keep[id.rule])
+		decided, out := j.decided>>id.phase&1 != 0, id.rule < 0
+		switch {
+		case id.always:
+			out = decided && j.Clean(id.phase)
+		case id.rule >= 0:
+			out = decided && (!j.keep[id.rule] || j.idle(j.p.rules[id.rule]))
+		}
 		if !out {
 			if first != 0 && fresh {
 				yield(first, last)
@@ -294,7 +352,7 @@ func (j *Judge) Remove(yield func(first, last int)) {
 			first = id.id
 		}
 		last = id.id
-		if id.rule >= 0 && j.removed>>id.phase&1 == 0 || j.removed == 0 {
+		if (id.rule >= 0 || id.always) && j.removed>>id.phase&1 == 0 || j.removed == 0 {
 			fresh = true
 		}
 	}

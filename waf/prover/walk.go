@@ -35,8 +35,12 @@ type walk struct {
 	// nothing about it can be set earlier.
 	start   [numPhases + 1]map[string]string
 	touched *use
-	valued  map[string]bool // variables that have a value somewhere before a request is there
-	last    bool            // it is about phase 5, whose rules may run after any other phase
+	// clean is what the rules of each phase set, those that sum included, in a
+	// request that none with an effect has matched. Nil: it is not known.
+	clean  [numPhases + 1]map[string]string
+	open   bool            // the phase sets something that is not known
+	valued map[string]bool // variables that have a value somewhere before a request is there
+	last   bool            // it is about phase 5, whose rules may run after any other phase
 	// whole are the rules whose match changes what other rules see: where one may
 	// match, all rules have to run.
 	whole map[int]bool
@@ -96,7 +100,10 @@ func walkRules(rules []Rule, settings map[string]string) *walk {
 	}
 	var ends []*txState
 	for phase := 1; phase < numPhases; phase++ {
+		before := maps.Clone(w.state.values)
+		w.open = false
 		w.phase(phase)
+		w.clean[phase] = w.changes(before)
 		ends = append(ends, w.state.clone())
 	}
 	var ways []*walk
@@ -115,6 +122,30 @@ func walkRules(rules []Rule, settings map[string]string) *walk {
 	}
 	w.state = ends[0]
 	return w
+}
+
+// changes returns what the variables were set to that had other values before; nil
+// when it is not known.
+func (w *walk) changes(before map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, value := range w.state.values {
+		if was, ok := before[name]; ok && was == value {
+			continue
+		}
+		if _, _, c := w.state.get(name); c == dynamic {
+			return nil
+		}
+		out[name] = value
+	}
+	for name := range before {
+		if _, left := w.state.values[name]; !left {
+			return nil // it was removed
+		}
+	}
+	if w.open {
+		return nil
+	}
+	return out
 }
 
 // forget makes what is remembered of rules empty.
@@ -328,7 +359,8 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	if w.class[i] != folded {
 		w.touched.add(r.uses())
 		for k := range r.Links {
-			w.write(r, &r.Links[k], when(reach[k]), k == len(r.Links)-1 && effect)
+			known := w.write(r, &r.Links[k], when(reach[k]), k == len(r.Links)-1 && effect)
+			w.open = w.open || w.class[i] == summing && (!known || ctl)
 		}
 	}
 	switch {
@@ -494,15 +526,18 @@ func (w *walk) fold(r *Rule) bool {
 
 // write notes what the setvar actions of a link leave of the certainty of
 // variables. when tells what decides whether they are done, and last that
-// somebody then sees a match as well.
-func (w *walk) write(r *Rule, l *Link, when outcome, last bool) {
+// somebody then sees a match as well. It reports whether it is known what they
+// come to in a request that no rule with an effect matches.
+func (w *walk) write(r *Rule, l *Link, when outcome, last bool) bool {
 	if when == never {
-		return
+		return true
 	}
+	sure := true
 	for _, text := range l.SetVars {
 		a, ok := parseSetVar(text)
 		if !ok {
 			w.blame(r, fmt.Sprintf("setvar:%s is not understood", text))
+			sure = false
 			continue
 		}
 		name, fixed := a.name.literal()
@@ -512,6 +547,7 @@ func (w *walk) write(r *Rule, l *Link, when outcome, last bool) {
 				w.blame(r, fmt.Sprintf("setvar:%s may set any variable", text))
 			}
 			w.state.prefixes = append(w.state.prefixes, prefix)
+			sure = sure && when == cleanNever
 			continue
 		}
 		name = strings.ToLower(name)
@@ -526,12 +562,15 @@ func (w *walk) write(r *Rule, l *Link, when outcome, last bool) {
 			}
 		case when == always || when == cleanAlways:
 			w.state.weaken(name, dynamic)
+			sure = false
 		case when == cleanNever || last:
 			w.state.weaken(name, soft)
 		default:
 			w.state.weaken(name, dynamic)
+			sure = false
 		}
 	}
+	return sure
 }
 
 // A use is which TX variables a rule reads or sets.

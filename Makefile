@@ -34,6 +34,9 @@ differential: ## the fuzz targets that compare with other applications' readers,
 bench: ## what a request costs each proxy, with and without rules, through sockets (7 minutes; BENCH_ROUNDS=1 BENCH_MIXES=tiny,form is shorter)
 	@$(GO) run ./internal/bench
 
+siege: ## how long visitors wait while 200 connections send the worst requests known (3 minutes)
+	@$(GO) run ./internal/bench siege
+
 benchmarks: ## the benchmarks of each package beside the stock alternatives, in one run
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/strict ./internal/geo ./limiter ./waf ./waf/rx ./proxy ./proxy/http1 ./internal/audit ./internal/gateway
 
@@ -59,4 +62,4 @@ site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (a
 app: ## a real application: WordPress and MariaDB behind the gateway with the shipped profile (as root, Debian's packages; half a minute)
 	bash .ci/app
 
-.PHONY: help run build test race check fuzz differential bench benchmarks crs peers slow reloads soak site app
+.PHONY: help run build test race check fuzz differential bench siege benchmarks crs peers slow reloads soak site app

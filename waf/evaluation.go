@@ -72,7 +72,11 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 		r.judge = nil // its rules have not set what the judge takes for set
 	}
 	r.past = append(r.past, n)
-	switch r.ask(n) {
+	answer := r.ask(n)
+	if r.t.shed {
+		return nil, errShed
+	}
+	switch answer {
 	case prover.Proven:
 		return nil, nil
 	case prover.Full:
@@ -84,6 +88,9 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 	}
 	if n == phaseLogging && r.quiet() {
 		return nil, nil
+	}
+	if n != phaseLogging && !r.turn() {
+		return nil, errShed
 	}
 	if r.tx != nil {
 		return r.eval(n)
@@ -97,6 +104,17 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 		}
 	}
 	return nil, nil
+}
+
+// turn waits for a turn of the engine where there is much to run.
+func (r *evaluation) turn() bool {
+	switch {
+	case r.lent != nil && r.judge != nil:
+		return r.t.engineTurn(r.judge.Work())
+	case r.lent != nil || r == r.t.shadow:
+		return r.t.engineTurn(len(r.t.policy.rules.rules), r.t.facts.Bytes())
+	}
+	return true // the policy runs all rules of all requests
 }
 
 // quiet reports whether nothing has come of what the engine has run so far, so that

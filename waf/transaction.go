@@ -68,7 +68,8 @@ type Transaction struct {
 
 	told bool // Request returned the verdict, and it was not a plain pass
 
-	inTurn            bool    // it holds one of the engine's turns
+	inTurn, inEngine  bool    // it holds one of the turns
+	shed              bool    // it did not get one
 	upload            *upload // the body streams and is judged at its end
 	inspected         string
 	responseInspected string
@@ -218,7 +219,7 @@ func (t *Transaction) prepare() {
 	if t.policy.prover == nil {
 		return
 	}
-	t.run.judge = t.policy.prover.Judge(t.facts)
+	t.run.judge = t.policy.prover.Judge(t.facts, t.heavyTurn)
 	t.run.lent = t.run.judge
 	for _, x := range t.exclusions {
 		if x.Target == (Target{}) {
@@ -246,6 +247,9 @@ func (t *Transaction) phase(n int) bool {
 // settle has one of the runs run a phase and takes its verdict.
 func (t *Transaction) settle(r *evaluation, n int) bool {
 	d, err := r.phase(n)
+	if errors.Is(err, errShed) {
+		return true
+	}
 	if err != nil {
 		return t.fail(fmt.Errorf("phase %d: %w", n, err))
 	}

@@ -2,7 +2,9 @@ package waf
 
 import (
 	"context"
+	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -15,15 +17,32 @@ const (
 	// the rules cost grows with what they look at: 1 MiB of a form takes
 	// seconds, and a few of them at once would keep everybody waiting.
 	heavy = 8 << 10
-	// turnWait is how long a turn is waited for before the request is shed.
-	turnWait = 5 * time.Second
+	// dear is from how many bytes times rules on the engine waits for its turn:
+	// from about a millisecond.
+	dear = 20 << 10
+	// turnWait is how long a turn is waited for before the request is shed, and
+	// turnQueue how many may wait for each that runs.
+	turnWait  = 5 * time.Second
+	turnQueue = 256
 )
 
-// turns lets as many heavy requests be judged at once as there are processors,
-// so that ordinary ones, which never wait here, keep their share.
-type turns struct{ free *semaphore.Weighted }
+// errShed ends what did not get its turn; the verdict is there.
+var errShed = errors.New("no turn to be judged")
 
-func newTurns() *turns { return &turns{semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0)))} }
+// turns lets as many heavy requests be looked at at once as there are
+// processors, and half as many be run through many rules, so that ordinary ones,
+// which never wait here, keep their share: looking gives way every now and then,
+// but what the engine has begun with a long text it goes on with.
+type turns struct {
+	free, engine *semaphore.Weighted
+	waiting      atomic.Int64
+	most         int64
+}
+
+func newTurns() *turns {
+	procs := int64(runtime.GOMAXPROCS(0))
+	return &turns{free: semaphore.NewWeighted(procs), engine: semaphore.NewWeighted(max(1, procs/2)), most: turnQueue * procs}
+}
 
 // turn waits until size bytes may be judged, and reports false when that takes
 // too long: the request is then shed. A transaction takes one turn at most;
@@ -32,22 +51,60 @@ func (t *Transaction) turn(size int64) bool {
 	if size < heavy || t.inTurn {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(t.req.HTTP.Context(), turnWait)
-	defer cancel()
-	if t.engine.turns.free.Acquire(ctx, 1) != nil {
-		v := gate.Failure(gate.WAFBusy, nil)
-		v.RetryAfter = turnWait
-		t.take(v)
-		return false
-	}
-	t.inTurn = true
-	return true
+	t.inTurn = t.await(t.engine.turns.free)
+	return t.inTurn
 }
 
-// endTurn gives the turn back, if there is one.
+// heavyTurn is turn for a request that has turned out to be heavy.
+func (t *Transaction) heavyTurn() bool { return t.turn(heavy) }
+
+// engineTurn is the same for a run of rules over bytes of values.
+func (t *Transaction) engineTurn(rules, bytes int) bool {
+	if t.inEngine || rules*bytes < dear {
+		return true
+	}
+	if t.inTurn { // others may look meanwhile
+		t.inTurn = false
+		t.engine.turns.free.Release(1)
+	}
+	if t.inEngine = t.await(t.engine.turns.engine); !t.inEngine {
+		return false
+	}
+	t.inTurn = t.await(t.engine.turns.free) // nobody keeps one while waiting
+	return t.inTurn
+}
+
+// await takes one of the turns, or a verdict.
+func (t *Transaction) await(turns *semaphore.Weighted) bool {
+	if turns.TryAcquire(1) {
+		return true
+	}
+	all := t.engine.turns
+	t.shed = true
+	if all.waiting.Add(1) <= all.most {
+		ctx, cancel := context.WithTimeout(t.req.HTTP.Context(), turnWait)
+		defer cancel()
+		if turns.Acquire(ctx, 1) == nil {
+			all.waiting.Add(-1)
+			t.shed = false
+			return true
+		}
+	}
+	all.waiting.Add(-1)
+	v := gate.Failure(gate.WAFBusy, nil)
+	v.RetryAfter = turnWait
+	t.take(v)
+	return false
+}
+
+// endTurn gives the turns back, if there are any.
 func (t *Transaction) endTurn() {
 	if t.inTurn {
 		t.inTurn = false
 		t.engine.turns.free.Release(1)
+	}
+	if t.inEngine {
+		t.inEngine = false
+		t.engine.turns.engine.Release(1)
 	}
 }

@@ -1,6 +1,8 @@
 // Command bench measures what a request costs: the gateway's process and those
 // of its alternatives, on the same requests, through sockets on loopback. It
-// prints tables in Markdown. It is no part of the gateway; make bench runs it.
+// prints tables in Markdown. With the argument siege it measures how long ordinary
+// visitors wait while others send the worst that is known. It is no part of the
+// gateway; make bench and make siege run it.
 package main
 
 import (
@@ -47,7 +49,11 @@ var perRound = map[string]int{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	o, err := fromEnvironment()
-	if err == nil {
+	switch {
+	case err != nil:
+	case slices.Contains(os.Args[1:], "siege"):
+		err = besiege(ctx, o, os.Stdout, os.Stderr)
+	default:
 		err = run(ctx, o, os.Stdout, os.Stderr)
 	}
 	if ctx.Err() != nil {

@@ -160,6 +160,7 @@ func (s *server) expects(r *traffic.Request, a answer) string {
 // A client asks one thing after the other over a connection that it keeps.
 type client struct {
 	address string
+	from    net.Addr // nil: whatever the system takes
 	conn    net.Conn
 	br      *bufio.Reader
 }
@@ -191,7 +192,7 @@ func (c *client) once(raw []byte) (a answer, began bool, err error) {
 		}
 	}()
 	if c.conn == nil {
-		if c.conn, err = net.DialTimeout("tcp", c.address, 5*time.Second); err != nil {
+		if c.conn, err = (&net.Dialer{Timeout: 5 * time.Second, LocalAddr: c.from}).Dial("tcp", c.address); err != nil {
 			return a, false, err
 		}
 		c.br = bufio.NewReaderSize(c.conn, 16<<10)

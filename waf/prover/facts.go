@@ -204,6 +204,17 @@ func (f *Facts) count(phase int, v Variable) int {
 	return 0
 }
 
+// Bytes is how long all values are together.
+func (f *Facts) Bytes() int {
+	n := 0
+	for _, v := range f.used {
+		for i := range f.of[v] {
+			n += len(f.of[v][i].Value)
+		}
+	}
+	return n
+}
+
 // Each calls yield with the keys and values of a variable as rules see it, and
 // with the empty key for one that holds one value. It reports false for a
 // variable that is not made of facts.

@@ -153,10 +153,12 @@ func (p *Prover) newJudge() *Judge {
 		keep: make([]bool, len(p.rules)), reader: reader{scratch: make([]*rx.Scratch, len(p.sets))}}
 }
 
-// Judge begins to judge a request. The facts may grow between its phases.
-func (p *Prover) Judge(f *Facts) *Judge {
+// Judge begins to judge a request. The facts may grow between its phases. heavy is
+// asked once, when the request takes more than ordinary ones do; where it answers
+// false, the judge goes no further, and the answer is Full. It may be nil.
+func (p *Prover) Judge(f *Facts, heavy func() bool) *Judge {
 	j := p.judges.Get().(*Judge)
-	j.f, j.reader.budget = f, maxWork
+	j.f, j.reader.budget, j.reader.turn, j.reader.heavy = f, maxWork, heavyBytes, heavy
 	if p.declines {
 		j.answer = Full
 	}
@@ -225,6 +227,17 @@ func (j *Judge) Clean(phase int) bool {
 func (j *Judge) Matched(id int) bool {
 	n, known := j.p.byID[id]
 	return known && j.p.rules[n].class != narrowing
+}
+
+// Work tells how many of the rules that were judged may match, and how many bytes of
+// values there are to be looked at by them.
+func (j *Judge) Work() (rules, bytes int) {
+	for _, k := range j.keep {
+		if k {
+			rules++
+		}
+	}
+	return rules, j.f.Bytes()
 }
 
 // Early reports whether a rule may have set something without matching as a whole.

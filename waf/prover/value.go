@@ -4,6 +4,7 @@ import (
 	"maps"
 	"math/bits"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -284,13 +285,34 @@ func (s *state) resolve(k kept) *step {
 	return st
 }
 
+// turnBytes is after how many bytes the reader lets others run: it takes some tenths
+// of a millisecond. Go itself would let them wait for ten. heavyBytes is from how
+// many on a request is a heavy one.
+const (
+	turnBytes  = 32 << 10
+	heavyBytes = 64 << 10
+)
+
+// pause lets others run, and asks once whether a heavy request may go on.
+func (r *reader) pause() {
+	r.turn = turnBytes
+	if !r.asked && r.heavy != nil {
+		r.asked = true
+		r.spent = !r.heavy()
+	}
+	runtime.Gosched()
+}
+
 // A reader looks at values. It is for one goroutine at a time.
 type reader struct {
 	fired   bitset
 	scratch []*rx.Scratch // of each set
 	made    [][][]byte    // of each depth, what each transformation made
 	low     []byte
-	budget  int // bytes that may still be looked at
+	budget  int         // bytes that may still be looked at
+	turn    int         // bytes until others get their turn
+	heavy   func() bool // asked at the first time; false: nothing more is read
+	asked   bool
 	spent   bool
 }
 
@@ -324,6 +346,11 @@ func (r *reader) read(s *state, value string, depth int) {
 	if r.budget -= len(value) + 16; r.budget < 0 {
 		r.spent = true
 		return
+	}
+	if r.turn -= len(value) + 16; r.turn < 0 {
+		if r.pause(); r.spent {
+			return
+		}
 	}
 	k := s.c.keeps(transform.KindsOf(value)) & s.uses
 	st := s.step(k)
@@ -392,7 +419,7 @@ func (r *reader) forget() {
 			made[i] = b
 		}
 	}
-	r.spent, r.fired = false, nil
+	r.spent, r.fired, r.heavy, r.asked = false, nil, nil, false
 }
 
 func (r *reader) note(atoms []atom) {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/corazawaf/coraza/v3"
 	"github.com/corazawaf/coraza/v3/experimental"
@@ -32,6 +33,7 @@ type Engine struct {
 	memory   *budget
 	decoders decoders
 	turns    *turns
+	verdicts *prover.Verdicts // nil: what was found in values is not remembered
 	policies map[string]*policy
 	rulesets []*ruleset
 	warnings gate.Diagnostics
@@ -69,10 +71,22 @@ type PolicyInfo struct {
 // set. Where a file of an operator is to blame, the error is gate.Diagnostics
 // with all that is wrong with the files of all policies.
 func New(cfg Config, log *zap.Logger) (*Engine, error) {
+	verdicts, err := sharedVerdicts()
+	if err != nil {
+		return nil, err
+	}
+	return newEngine(cfg, log, verdicts)
+}
+
+// sharedVerdicts are those of the process: they outlive reloads.
+var sharedVerdicts = sync.OnceValues(prover.NewVerdicts)
+
+// newEngine is New with another memory of verdicts; nil: without one.
+func newEngine(cfg Config, log *zap.Logger, verdicts *prover.Verdicts) (*Engine, error) {
 	if cfg.Memory <= 0 {
 		return nil, fmt.Errorf("waf memory of %d bytes", cfg.Memory)
 	}
-	e := &Engine{log: log, memory: newBudget(cfg.Memory), decoders: newDecoders(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
+	e := &Engine{log: log, verdicts: verdicts, memory: newBudget(cfg.Memory), decoders: newDecoders(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
 	if err := e.build(cfg.Policies); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -133,7 +147,7 @@ func (e *Engine) build(policies map[string]Policy) error {
 		p := e.policies[name]
 		p.rules, p.hash, p.settings = built[key], plan.sum(), plan.settings()
 		p.exclusions = plan.exclusions
-		if err := p.prove(plan); err != nil {
+		if err := p.prove(plan, e.verdicts); err != nil {
 			return fmt.Errorf("policy %s: %w", name, err)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"sallyport/internal/gate"
 	"sallyport/internal/testkit"
 	"sallyport/internal/traffic"
+	"sallyport/waf/prover"
 )
 
 // BenchmarkEngine measures what the rules cost by themselves, for each mix of
@@ -22,11 +23,17 @@ import (
 // our adapter around it with each of its engines. Every request is a new one,
 // in the short runs as well in which the length of the long one is found out.
 // Of ours it also tells the share of requests of which was proven that no rule
-// can match.
+// can match. Fast remembers nothing of the values of earlier requests; recalling
+// does, as the gateway does.
 func BenchmarkEngine(b *testing.B) {
 	coraza := stockWAF(b)
 	stock := engineWith(b, func(p *Policy) { p.Engine = StockEngine })
 	fast := engineWith(b, func(p *Policy) { p.Engine = FastEngine })
+	verdicts, err := prover.NewVerdicts()
+	if err != nil {
+		b.Fatal(err)
+	}
+	recalling := engineOf(b, standard(), verdicts)
 	for _, mix := range traffic.Mixes() {
 		for _, way := range []struct {
 			name  string
@@ -37,6 +44,7 @@ func BenchmarkEngine(b *testing.B) {
 			}},
 			{"stock", func(b *testing.B, r *gate.Request, _ []byte) (bool, bool) { return judgeOurs(b, stock, r) }},
 			{"fast", func(b *testing.B, r *gate.Request, _ []byte) (bool, bool) { return judgeOurs(b, fast, r) }},
+			{"recalling", func(b *testing.B, r *gate.Request, _ []byte) (bool, bool) { return judgeOurs(b, recalling, r) }},
 		} {
 			generator, next := traffic.New(mix.Name, traffic.Fresh, 1), 0
 			b.Run(mix.Name+"/"+way.name, func(b *testing.B) {

@@ -17,7 +17,7 @@ var shownVariables = func() []string {
 }()
 
 // prove makes the prover of the policy, unless all of its rules are to be run.
-func (p *policy) prove(from plan) error {
+func (p *policy) prove(from plan, verdicts *prover.Verdicts) error {
 	if p.Engine == StockEngine {
 		return nil
 	}
@@ -25,7 +25,7 @@ func (p *policy) prove(from plan) error {
 	for _, s := range p.settings {
 		settings = append(settings, prover.Setting{Name: s.name, Value: s.value[0]})
 	}
-	made, err := prover.New(from.proverRules(), settings, shownVariables)
+	made, err := prover.New(from.proverRules(), settings, shownVariables, verdicts)
 	if err != nil {
 		return fmt.Errorf("what its rules look for: %w", err)
 	}

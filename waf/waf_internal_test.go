@@ -16,6 +16,7 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
+	"sallyport/waf/prover"
 )
 
 // bounds are those of a policy that sets none.
@@ -67,7 +68,13 @@ func engineWith(tb testing.TB, change func(*Policy), rules ...string) *Engine {
 	if change != nil {
 		change(&p)
 	}
-	e, err := New(Config{Memory: 64 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop())
+	return engineOf(tb, p, nil)
+}
+
+// engineOf is an engine with one policy, which remembers verdicts or not.
+func engineOf(tb testing.TB, p Policy, verdicts *prover.Verdicts) *Engine {
+	tb.Helper()
+	e, err := newEngine(Config{Memory: 64 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop(), verdicts)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -21,7 +21,8 @@ type Prover struct {
 	sums     [numPhases + 1]bool // what the phase sets in a clean request is known, and in clean
 	end      *txState            // when the head of a request that nothing matches was judged
 	reasons  []Reason
-	declines bool // it knows nothing of any request
+	declines bool      // it knows nothing of any request
+	verdicts *Verdicts // nil: nothing is remembered
 	judges   sync.Pool
 }
 
@@ -39,8 +40,8 @@ type Setting struct{ Name, Value string }
 // variables that are set before any rule runs, and shown are those that somebody
 // looks at in the end: a rule that sets one of them has an effect. The prover of a
 // set that has a rule which may do anything answers Full for every request; Reasons
-// tells why.
-func New(rules []Rule, settings []Setting, shown []string) (*Prover, error) {
+// tells why. What was found in values is remembered in verdicts, unless that is nil.
+func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (*Prover, error) {
 	before := make(map[string]string, len(settings))
 	for _, s := range settings {
 		before[strings.ToLower(s.Name)] = s.Value
@@ -50,7 +51,7 @@ func New(rules []Rule, settings []Setting, shown []string) (*Prover, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Prover{compiled: c, reasons: reasons, end: w.state, byID: map[int]int{}}
+	p := &Prover{compiled: c, verdicts: verdicts, reasons: reasons, end: w.state, byID: map[int]int{}}
 	if declines := w.declines(); len(declines) > 0 {
 		p.declines, p.reasons = true, append(declines, reasons...)
 	}
@@ -150,7 +151,7 @@ type Judge struct {
 func (p *Prover) newJudge() *Judge {
 	words := (p.atoms + 63) / 64
 	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), removals: make([]int, len(p.plans)),
-		keep: make([]bool, len(p.rules)), reader: reader{scratch: make([]*rx.Scratch, len(p.sets))}}
+		keep: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), scratch: make([]*rx.Scratch, len(p.sets))}}
 }
 
 // Judge begins to judge a request. The facts may grow between its phases. heavy is
@@ -299,11 +300,11 @@ func (j *Judge) read(n int) {
 		}
 		for _, fact := range j.f.of[p.facts][j.seen[i]:] {
 			s := p.stateFor(r, fact.Key)
+			value := fact.Value
 			if p.form == ofName {
-				r.read(s, fact.Key, 0)
-			} else {
-				r.read(s, fact.Value, 0)
+				value = fact.Key
 			}
+			r.look(j.p.verdicts, s, value)
 			if r.spent {
 				return
 			}

@@ -69,6 +69,7 @@ type plan struct {
 // they stand in their transformations.
 type state struct {
 	c     *compiled
+	id    uint64 // of all states of the process
 	at    []position
 	uses  kept // transformations that are still to be done
 	steps atomic.Pointer[map[kept]*step]
@@ -194,8 +195,12 @@ func (p *plan) compile(lower string, hits rx.Bits, exact bool) *state {
 	return s
 }
 
+// stateIDs are the ids of states that were given out.
+var stateIDs atomic.Uint64
+
 // settle finds what is still to be done from the positions of the state.
 func (s *state) settle() {
+	s.id = stateIDs.Add(1)
 	for _, at := range s.at {
 		for _, t := range s.c.looks[at.look].chain[at.done:] {
 			s.uses |= 1 << t
@@ -306,6 +311,8 @@ func (r *reader) pause() {
 // A reader looks at values. It is for one goroutine at a time.
 type reader struct {
 	fired   bitset
+	alone   bitset        // for what one value comes to
+	unsure  bool          // an atom was noted only because a budget ended
 	scratch []*rx.Scratch // of each set
 	made    [][][]byte    // of each depth, what each transformation made
 	low     []byte
@@ -361,6 +368,7 @@ func (r *reader) read(s *state, value string, depth int) {
 		sc := &st.scans[i]
 		answer := sc.class.MayMatch(r.scratch[sc.set], value)
 		if answer.Hits.Any() {
+			r.unsure = r.unsure || answer.Unsure.Any()
 			for op := range answer.Hits.All() {
 				r.note(sc.atoms[op])
 			}

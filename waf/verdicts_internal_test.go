@@ -22,8 +22,8 @@ func TestVerdictsRememberedAreTheSame(t *testing.T) {
 	p.Paranoia = 2
 	without, with := engineOf(t, p, nil), engineOf(t, p, verdicts)
 	var requests []traffic.Request
-	for _, mix := range []string{traffic.Browser, traffic.Form, traffic.JSON1K, traffic.Attack, traffic.Hostile} {
-		for i := range 40 {
+	for _, mix := range []string{traffic.Browser, traffic.Form, traffic.JSON1K, traffic.Attack} {
+		for i := range 25 {
 			requests = append(requests, traffic.New(mix, traffic.Fresh, 11).Request(i))
 		}
 	}

@@ -158,6 +158,10 @@ func checkRule(d directive, core bool) gate.Diagnostics {
 			}
 		case "ctl":
 			diags = append(diags, checkControl(d, a.value)...)
+		case "setvar":
+			if name, _, _ := strings.Cut(a.value, "="); name+"=" == a.value {
+				diags = append(diags, d.at("setvar:"+a.value+" has no value", "write one, or setvar:!"+strings.TrimPrefix(name, "!")+" to remove the variable"))
+			}
 		case "status":
 			if n, err := strconv.Atoi(a.value); err != nil || n < 200 || n > 599 {
 				diags = append(diags, d.at(fmt.Sprintf("status %q is not a final HTTP status", a.value), "use a number from 200 to 599"))

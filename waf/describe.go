@@ -92,14 +92,17 @@ func describe(e *entry, m meta, exclusions []*exclusion) RuleInfo {
 }
 
 func describeLink(l link) LinkInfo {
+	if l.was != nil {
+		l = link{*l.was, parseRule(*l.was)}
+	}
 	out := LinkInfo{Line: l.line, Operator: l.operator, Negated: l.negated, Argument: l.argument, Source: l.raw}
 	for _, look := range l.looks() {
 		out.Variables = append(out.Variables, look.String())
 	}
 	for _, a := range l.actions {
 		switch {
-		case a.name != "t" || strings.HasPrefix(a.value, "sallyport"):
-		case strings.EqualFold(a.value, "none"):
+		case a.name != "t":
+		case a.value == "none":
 			out.Transformations = nil
 		default:
 			out.Transformations = append(out.Transformations, a.value)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
 
@@ -169,21 +170,40 @@ func (l *loader) checkChains(directives []directive) {
 	}
 }
 
-// rewrite replaces the name of a word list or data set in a directive by one
-// that holds a hash of its content, and remembers the content; and it keeps a
-// rule that looks at what another one matched from seeing an older value.
+// rewrite makes of a directive what the engine is to read instead: the name of a
+// word list or data set becomes one that holds a hash of its content, which is
+// remembered; a setvar action gets its value; and a rule that looks at what another
+// one matched is kept from seeing an older value.
 func (l *loader) rewrite(d directive) directive {
-	if d.name == "secdataset" {
+	out := valued(d)
+	switch d.name {
+	case "secdataset":
 		name, content, _ := strings.Cut(d.args, " ")
 		hashed := name + "_" + digest([]byte(content))
 		l.sets[name] = hashed
-		d.args = hashed + " " + content
-		d.raw = "SecDataset " + d.args
+		out = d.with(hashed + " " + content)
+	case "secrule":
+		out = l.rule(out)
+	}
+	if out.args == d.args {
 		return d
 	}
-	if d.name != "secrule" {
-		return d
+	out.was = &d
+	if len(out.raw) > maxLine {
+		l.diags = append(l.diags, d.at("a rule that is too long to be completed", "use fewer variables or a shorter message"))
 	}
+	return out
+}
+
+// with returns the directive with other arguments, on one line.
+func (d directive) with(args string) directive {
+	name, _, _ := strings.Cut(d.raw, " ")
+	d.args, d.raw = args, name+" "+args
+	return d
+}
+
+// rule rewrites a SecRule.
+func (l *loader) rule(d directive) directive {
 	r := parseRule(d)
 	args := l.fresh(d, r)
 	var to string
@@ -205,10 +225,43 @@ func (l *loader) rewrite(d directive) directive {
 	if args == d.args {
 		return d
 	}
-	if d.args, d.raw = args, "SecRule "+args; len(d.raw) > maxLine {
-		l.diags = append(l.diags, d.at("a rule that is too long to be completed", "use fewer variables or a shorter message"))
+	return d.with(args)
+}
+
+// valued writes out the value of each setvar action that has none, over which
+// the engine panics when the rule matches: setvar:tx.a means 1, and
+// setvar:!tx.a, which removes a variable, may have any.
+func valued(d directive) directive {
+	list := ""
+	switch d.name {
+	case "secrule", "secaction":
+		list = parseRule(d).list
+	case "secruleupdateactionbyid":
+		_, list = lastField(d.args)
 	}
-	return d
+	at := len(d.args) - len(list)
+	if at > 0 && strings.HasSuffix(d.args, `"`) {
+		at--
+	}
+	var b strings.Builder
+	b.WriteString(d.args[:at])
+	written := 0
+	for _, a := range engineActions(list) {
+		if a.name != "setvar" || a.value == "" || strings.Contains(a.value, "=") {
+			continue
+		}
+		end := len(strings.TrimRightFunc(list[:a.end], unicode.IsSpace))
+		if !strings.HasSuffix(list[:end], a.value) { // it stands in quotes
+			end--
+		}
+		b.WriteString(list[written:end] + "=1")
+		written = end
+	}
+	if written == 0 {
+		return d
+	}
+	b.WriteString(list[written:] + d.args[at+len(list):])
+	return d.with(b.String())
 }
 
 // fresh returns the arguments of a rule, with a transformation of its own

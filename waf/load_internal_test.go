@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,8 @@ func TestDiagnostics(t *testing.T) {
 			"a.conf:3: the configuration owns ctl:requestBodyAccess; give the requests a route of their own, with another policy", "SecRule ARGS \"@rx a\" \\\n  \"id:1,phase:1,pass,nolog,chain\"\n  SecRule ARGS \"@rx b\" \"t:none\""},
 		{"collections do not persist", `SecAction "id:1,phase:1,pass,nolog,initcol:ip=%{REMOTE_ADDR}"`,
 			"a.conf:1: the action initcol is not available; there are no persistent collections; use limits", `SecAction "id:1,phase:1,pass,nolog,setvar:tx.a=1"`},
+		{"a variable is set to something", `SecAction "id:1,phase:1,pass,nolog,setvar:'tx.a='"`,
+			"a.conf:1: setvar:tx.a= has no value; write one, or setvar:!tx.a to remove the variable", `SecAction "id:1,phase:1,pass,nolog,setvar:'tx.a',setvar:!tx.a"`},
 		{"no program is run", `SecRule FILES_TMPNAMES "@inspectFile /bin/scan" "id:1,phase:2,deny"`,
 			"a.conf:1: the operator @inspectFile is not available; no program is run for a request, and no upload is stored", `SecRule FILES "@contains scan" "id:1,phase:2,deny"`},
 		{"every rule has an id", `SecRule ARGS "@rx a" "phase:2,deny"`,
@@ -270,4 +273,41 @@ SecAction "id:1,phase:1,pass,nolog,skipAfter:NOWHERE"
 SecRule ARGS "@streq evil" "id:2,phase:2,deny"
 `)
 	run(e, get("/?a=evil")).expect(t, "the rule below", gate.Pass, "")
+}
+
+// TestSetvarWithoutValue sets variables and removes them as the manual of SecLang
+// has it, over which the engine by itself panics.
+func TestSetvarWithoutValue(t *testing.T) {
+	const rules = `
+SecAction "id:1,phase:1,pass,nolog,setvar:tx.kept=7,setvar:'tx.flag' , setvar:tx.other"
+SecRule ARGS:drop "@streq 1" \
+    "id:2,\
+    phase:1,\
+    pass,nolog,\
+    setvar:!tx.flag,\
+    setvar:'!tx.kept'"
+SecRule ARGS:update "@streq 1" "id:3,phase:1,pass,nolog"
+SecRuleUpdateActionById 3 "setvar:!tx.other,nolog"
+SecRule TX:flag "@streq 1" "id:4,phase:2,pass,log,msg:'flag'"
+SecRule &TX:kept "@eq 0" "id:5,phase:2,pass,log,msg:'kept is gone'"
+SecRule &TX:other "@eq 0" "id:6,phase:2,pass,log,msg:'other is gone'"
+`
+	dir := t.TempDir()
+	file := writeFile(t, filepath.Join(dir, "a.conf"), rules)
+	for _, engine := range []EngineKind{StockEngine, FastEngine} {
+		e := policies(t, map[string]func(*Policy){"default": func(p *Policy) { p.CRS, p.Engine, p.RulesAfter = crsOff, engine, []string{file} }})
+		for target, want := range map[string]string{"/": "[4]", "/?drop=1": "[5]", "/?update=1": "[4 6]", "/?drop=1&update=1": "[5 6]"} {
+			o := run(e, get(target))
+			o.expect(t, target, gate.Pass, "")
+			if got := fmt.Sprint(o.rules()); got != want {
+				t.Errorf("%s, %s: rules %s, want %s", engine, target, got, want)
+			}
+		}
+	}
+	p := standard()
+	p.CRS, p.RulesAfter = crsOff, []string{file}
+	list, _, err := Rules("default", p)
+	if i := slices.IndexFunc(list, func(r RuleInfo) bool { return r.ID == 2 }); err != nil || i < 0 || !strings.HasSuffix(list[i].Links[0].Source, "setvar:!tx.flag,\\\nsetvar:'!tx.kept'\"") {
+		t.Errorf("%v, %+v: want rule 2 as it is written", err, list)
+	}
 }

@@ -23,6 +23,9 @@ type directive struct {
 	// rule is the SecRule or SecAction taken apart, where that was done before:
 	// the embedded rules are read once for all policies.
 	rule *rule
+	// was is the directive as it stands in the file, where the engine is given
+	// something else.
+	was *directive
 }
 
 // at starts a diagnostic about the directive.

@@ -278,7 +278,7 @@ func (l *loader) fresh(d directive, r rule) string {
 	at, transforms := 0, false
 	for _, a := range r.actions {
 		if a.name == "t" {
-			if transforms = !strings.EqualFold(a.value, "none"); !transforms {
+			if transforms = a.value != "none"; !transforms { // in another case it is a transformation
 				at = a.end
 			}
 		}

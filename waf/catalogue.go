@@ -2,7 +2,6 @@ package waf
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -89,19 +88,16 @@ func (d directive) names(e *entry) bool {
 	return false
 }
 
-// phases are the words for numbers that SecLang has.
-var phases = map[string]int{"request": 2, "response": 4, "logging": 5}
-
 // phase is when the rule runs, 1 to 5.
-func (e *entry) phase() int {
-	text, _ := e.links[0].action("phase")
-	if n, err := strconv.Atoi(text); err == nil {
+func (e *entry) phase() int { return e.links[0].phase() }
+
+// phase is the one that the rule names, 2 where it names none.
+func (r rule) phase() int {
+	text, _ := r.action("phase")
+	if n, ok := enginePhase(text); ok {
 		return n
 	}
-	if n, ok := phases[strings.ToLower(text)]; ok {
-		return n
-	}
-	return 2
+	return phaseRequest
 }
 
 // tags are those of the rule's head, which are the ones that count.

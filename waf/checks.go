@@ -162,6 +162,12 @@ func checkRule(d directive, core bool) gate.Diagnostics {
 			if name, _, _ := strings.Cut(a.value, "="); name+"=" == a.value {
 				diags = append(diags, d.at("setvar:"+a.value+" has no value", "write one, or setvar:!"+strings.TrimPrefix(name, "!")+" to remove the variable"))
 			}
+		case "t":
+			if a.value != "none" && strings.EqualFold(a.value, "none") {
+				w := d.at("t:"+a.value+" takes no transformation out: the engine knows none in lower case only", "write t:none")
+				w.Warning = true
+				diags = append(diags, w)
+			}
 		case "status":
 			if n, err := strconv.Atoi(a.value); err != nil || n < 200 || n > 599 {
 				diags = append(diags, d.at(fmt.Sprintf("status %q is not a final HTTP status", a.value), "use a number from 200 to 599"))
@@ -172,7 +178,7 @@ func checkRule(d directive, core bool) gate.Diagnostics {
 			}
 		}
 	}
-	if phase, _ := r.action("phase"); phase == "5" || strings.EqualFold(phase, "logging") {
+	if r.phase() == phaseLogging {
 		for _, a := range r.actions {
 			if a.name == "deny" || a.name == "drop" || a.name == "redirect" {
 				w := d.at("a rule of phase 5 refuses nothing: the answer has been sent by then", "write it for an earlier phase, or pass")

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 )
 
 // skipForm is a skip action in the text of a rule.
@@ -36,7 +35,7 @@ func withoutSkips(sources []source) []source {
 			d.args = skipForm.ReplaceAllString(d.args, "skipAfter:"+name)
 			d.rule = nil // as it was
 			s.directives[j], changed[i] = d, true
-			at, ok := nthAfter(out, i, j, count, phaseOf(r))
+			at, ok := nthAfter(out, i, j, count, r.phase())
 			if !ok { // there are not as many; a marker that is missing would skip all phases behind, too
 				for k := i; k < len(out); k++ {
 					if n := len(out[k].directives); n > 0 {
@@ -63,7 +62,7 @@ func withoutSkips(sources []source) []source {
 
 // nthAfter finds the last directive of the nth rule of a phase behind a rule. A
 // chain is one rule.
-func nthAfter(sources []source, i, j, n int, phase string) (at [2]int, ok bool) {
+func nthAfter(sources []source, i, j, n, phase int) (at [2]int, ok bool) {
 	chained := false
 	if _, c := parseRule(sources[i].directives[j]).action("chain"); c {
 		chained = true // the rest of its own chain does not count
@@ -78,7 +77,7 @@ func nthAfter(sources []source, i, j, n int, phase string) (at [2]int, ok bool) 
 			}
 			r := parseRule(d)
 			if !chained {
-				counts = phaseOf(r) == phase
+				counts = r.phase() == phase
 			}
 			if _, chained = r.action("chain"); chained || !counts {
 				continue
@@ -89,18 +88,4 @@ func nthAfter(sources []source, i, j, n int, phase string) (at [2]int, ok bool) 
 		}
 	}
 	return at, false
-}
-
-// phaseOf returns the phase of a rule as a number; 2 where it says nothing.
-func phaseOf(r rule) string {
-	phase, ok := r.action("phase")
-	switch phase = strings.ToLower(phase); {
-	case !ok, phase == "request":
-		return "2"
-	case phase == "response":
-		return "4"
-	case phase == "logging":
-		return "5"
-	}
-	return phase
 }

@@ -172,8 +172,9 @@ func (l *loader) checkChains(directives []directive) {
 
 // rewrite makes of a directive what the engine is to read instead: the name of a
 // word list or data set becomes one that holds a hash of its content, which is
-// remembered; a setvar action gets its value; and a rule that looks at what another
-// one matched is kept from seeing an older value.
+// remembered; a list of phrases gets a text that no pattern has; a setvar action
+// gets its value; and a rule that looks at what another one matched is kept from
+// seeing an older value.
 func (l *loader) rewrite(d directive) directive {
 	out := valued(d)
 	switch d.name {
@@ -222,10 +223,29 @@ func (l *loader) rule(d directive) directive {
 		}
 		args = named
 	}
+	if r.operator == "pm" {
+		args = twice(args)
+	}
 	if args == d.args {
 		return d
 	}
 	return d.with(args)
+}
+
+// twice returns the arguments of a rule with the last phrase of its @pm written
+// twice, which means the same. The engine remembers what it has compiled by the
+// text alone, for all policies together, and panics where a list of phrases
+// has the text of a pattern, as @pm foo beside ARGS:/foo/. A pattern for names has
+// no spaces.
+func twice(args string) string {
+	begin := strings.IndexByte(args, '"') + 1
+	_, rest := cutQuoted(args[begin-1:])
+	end := len(strings.TrimRightFunc(args[:len(args)-len(rest)-1], unicode.IsSpace))
+	last := args[begin+strings.LastIndexByte(args[begin:end], ' ')+1 : end]
+	if last == "@pm" || last == "!@pm" {
+		return args // nothing to look for
+	}
+	return args[:end] + " " + last + args[end:]
 }
 
 // valued writes out the value of each setvar action that has none, over which

@@ -63,6 +63,9 @@ func TestDiagnostics(t *testing.T) {
 			"a.conf:1: the action initcol is not available; there are no persistent collections; use limits", `SecAction "id:1,phase:1,pass,nolog,setvar:tx.a=1"`},
 		{"none is none in lower case only", `SecRule ARGS "@rx a" "id:1,phase:2,deny,t:lowercase,t:None"`,
 			"a.conf:1: warning: t:None takes no transformation out: the engine knows none in lower case only; write t:none", `SecRule ARGS "@rx a" "id:1,phase:2,deny,t:lowercase,t:none"`},
+		{"the engine mistakes a text for another", "SecRule ARGS \"@rx \\x81\\x80\" \"id:1,deny\"\nSecRule ARGS:/\\x81\\x80/ \"@rx a\" \"id:2,deny\"",
+			"a.conf:2: the engine has compiled the same text as something else, for this policy or another one; write the pattern with (?:) around it",
+			"SecRule ARGS \"@rx \\x81\\x82\" \"id:1,deny\"\nSecRule ARGS:/(?:\\x81\\x82)/ \"@rx a\" \"id:2,deny\""},
 		{"so are the names of phases", `SecRule ARGS "@rx a" "id:1,phase:Logging,deny"`,
 			"a.conf:1: failed to init action phase: invalid phase Logging", `SecRule ARGS "@rx a" "id:1,phase:logging,pass"`},
 		{"a variable is set to something", `SecAction "id:1,phase:1,pass,nolog,setvar:'tx.a='"`,
@@ -313,5 +316,57 @@ SecRule &TX:other "@eq 0" "id:6,phase:2,pass,log,msg:'other is gone'"
 	list, _, err := Rules("default", p)
 	if i := slices.IndexFunc(list, func(r RuleInfo) bool { return r.ID == 2 }); err != nil || i < 0 || !strings.HasSuffix(list[i].Links[0].Source, "setvar:!tx.flag,\\\nsetvar:'!tx.kept'\"") {
 		t.Errorf("%v, %+v: want rule 2 as it is written", err, list)
+	}
+}
+
+// TestPhrasesWithTheTextOfAPattern loads lists of phrases beside patterns with
+// the same text, which the engine by itself mistakes for each other: in one
+// policy, and in two that live at a time.
+func TestPhrasesWithTheTextOfAPattern(t *testing.T) {
+	load := func(text string) *Engine {
+		return engineWith(t, func(p *Policy) { p.CRS = crsOff }, text)
+	}
+	for i, pair := range [][2]string{
+		{`SecRule ARGS:x "@pm foo%d" "id:1,phase:2,deny"`, `SecRule ARGS:/foo%d/ "@streq evil" "id:2,phase:2,deny"`},
+		{`SecRule ARGS:x "@pm  Foo%d " "id:1,phase:2,deny"`, "SecRule ARGS \"@streq evil\" \"id:2,phase:2,deny\"\nSecRuleUpdateTargetById 2 \"!ARGS:/foo%d/\""},
+		{`SecRule ARGS:x "@pm Foo%d bar" "id:1,phase:2,deny"`, "SecAction \"id:3,phase:1,pass,nolog,ctl:ruleRemoveTargetById=2;ARGS:/foo%[1]d bar/\"\nSecRule ARGS \"@streq evil\" \"id:2,phase:2,deny\""},
+		{`SecRule ARGS:x "@pm foo%d" "id:1,phase:2,deny"`, `SecRule REQUEST_FILENAME "@restpath foo%d" "id:2,phase:1,deny"`},
+	} {
+		a, b := fmt.Sprintf(pair[0], i)+"\n", fmt.Sprintf(pair[1], i)+"\n"
+		for name, text := range map[string]string{"phrases first": a + b, "pattern first": b + a} {
+			e := load(text)
+			run(e, get(fmt.Sprintf("/?x=a+fOO%d", i))).expect(t, name+", "+text, gate.Refuse, gate.WAFRule)
+			run(e, get("/?x=fo")).expect(t, name+", "+text, gate.Pass, "")
+		}
+		load(a)
+		load(b)
+	}
+}
+
+// TestPhrasesWrittenTwice holds that what a list of phrases finds and captures
+// does not change with the text that it is given.
+func TestPhrasesWrittenTwice(t *testing.T) {
+	for phrases, want := range map[string]string{
+		"foo": `"foo foo"`, "foo bar": `"foo bar bar"`, "  a  ab b ": `"  a  ab b b "`, `\"q\"`: `"\"q\" \"q\""`, "": `""`,
+	} {
+		text := `SecRule ARGS:x "@pm ` + phrases + `" "id:1,phase:2,pass,log,capture,msg:'%{TX.0},%{TX.1},%{TX.2},%{TX.3}'"` + "\n"
+		name := filepath.Join(t.TempDir(), "a.conf")
+		p := standard()
+		p.CRS, p.RulesAfter = crsOff, []string{writeFile(t, name, text)}
+		plan, _, err := planFor("default", p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(plan.sources, func(s source) bool { return s.name == name })
+		if got := strings.Replace(plan.sources[i].directives[0].args, "@pm ", "", 1); !strings.HasPrefix(got, "ARGS:x "+want) {
+			t.Errorf("%q has become %s, want %s", phrases, got, want)
+		}
+		as, written := engineWith(t, func(p *Policy) { p.CRS, p.Engine = crsOff, StockEngine }, text), miniature(t, gate.Enforce, text)
+		for _, value := range []string{"", "foo", "a+foo+bar+BAR+foo", "xabab+b+a", `say+"Q"`, "fo", "foobarfoofoobar"} {
+			one, two := messages(run(as, get("/?x="+value))), messages(run(written, get("/?x="+value)))
+			if !slices.Equal(one, two) {
+				t.Errorf("%q in %q: %q, as it is written %q", phrases, value, one, two)
+			}
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -140,12 +141,20 @@ func (p plan) build() (*ruleset, error) {
 	return r, nil
 }
 
+// errMistaken is what becomes of rules over which the engine's memory of compiled
+// texts, which belongs to the process, has mixed up two kinds of them.
+var errMistaken = errors.New("the engine has compiled the same text as something else, for this policy or another one")
+
 // compile hands the sources to the engine. The engine sees no file system but
 // the one made of them. A panic of the engine is an error: it must not take
 // the running gateway down when its rules are reloaded.
 func compile(sources []source, data map[string][]byte) (w coraza.WAF, err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		switch p := recover().(type) {
+		case nil:
+		case *runtime.TypeAssertionError:
+			w, err = nil, errMistaken
+		default:
 			w, err = nil, fmt.Errorf("the engine panicked: %v", p)
 		}
 	}()
@@ -205,10 +214,14 @@ func (p plan) locate() gate.Diagnostics {
 		at := foreign[n]
 		s := &sources[at.source]
 		culprit, hint := s.directives[at.directive], ""
-		if strings.HasPrefix(culprit.name, "secruleupdate") {
+		err := try(n)
+		switch {
+		case errors.Is(err, errMistaken):
+			hint = "write the pattern with (?:) around it"
+		case strings.HasPrefix(culprit.name, "secruleupdate"):
 			hint = "a rule can be changed only below it: those of the Core Rule Set in rules_after"
 		}
-		diags = append(diags, culprit.at(cause(try(n)).Error(), hint))
+		diags = append(diags, culprit.at(cause(err).Error(), hint))
 		s.directives = withoutRule(s.directives, at.directive)
 	}
 	return diags

@@ -99,11 +99,15 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 		return nil, err
 	}
 	for _, n := range r.past {
-		if d, err := r.eval(n); d != nil || err != nil {
-			return d, err
+		again, err := r.eval(n)
+		if err != nil {
+			return nil, err
+		}
+		if d == nil {
+			d = again
 		}
 	}
-	return nil, nil
+	return d, nil
 }
 
 // turn waits for a turn of the engine where there is much to run.

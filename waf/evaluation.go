@@ -37,10 +37,10 @@ type evaluation struct {
 	lent  *prover.Judge // the judge to be closed, where there was one
 	// guided says that the engine began with what the judge's rules would have
 	// set, and without them.
-	guided bool
-	past   []int // the phases that have run, or were proven to have no effect
-	// decided is the first decision of the rules; nil: there was none.
-	decided *decision
+	guided    bool
+	past      []int      // the phases that have run, or were proven to have no effect
+	decisions []decision // of the rules, in their order
+	reads     string     // how they have the body read, where there is one
 
 	tx      state // nil: the engine has not begun, or is done
 	told    *prover.Cursor
@@ -62,12 +62,7 @@ func (r *evaluation) how() string {
 
 // phase runs one phase, unless no rule of it that has an effect can match, and
 // returns what its rules decided. The facts are marked for it.
-func (r *evaluation) phase(n int) (d *decision, err error) {
-	defer func() {
-		if r.decided == nil {
-			r.decided = d
-		}
-	}()
+func (r *evaluation) phase(n int) (*decision, error) {
 	if n > phaseHead && len(r.past) == 0 {
 		r.judge = nil // its rules have not set what the judge takes for set
 	}
@@ -95,19 +90,20 @@ func (r *evaluation) phase(n int) (d *decision, err error) {
 	if r.tx != nil {
 		return r.eval(n)
 	}
+	before := len(r.decisions) // of phases that are run again
 	if err := r.begin(); err != nil {
 		return nil, err
 	}
+	r.decisions = nil
 	for _, n := range r.past {
-		again, err := r.eval(n)
-		if err != nil {
+		if _, err := r.eval(n); err != nil {
 			return nil, err
 		}
-		if d == nil {
-			d = again
-		}
 	}
-	return d, nil
+	if len(r.decisions) > before {
+		return &r.decisions[before], nil
+	}
+	return nil, nil
 }
 
 // turn waits for a turn of the engine where there is much to run.
@@ -193,13 +189,26 @@ func (r *evaluation) eval(n int) (*decision, error) {
 		r.tx.ProcessLogging()
 		return nil, nil
 	}
+	var d *decision
 	if it := r.tx.Interruption(); it != nil {
-		return &decision{rule: it.RuleID, action: it.Action, status: it.Status, target: it.Data}, nil
+		d = &decision{rule: it.RuleID, action: it.Action, status: it.Status, target: it.Data}
+	} else if r.t.mode() == gate.Watch {
+		d = r.watch()
 	}
-	if r.t.mode() == gate.Watch {
-		return r.watch(), nil
+	if d != nil && (len(r.decisions) == 0 || r.decisions[len(r.decisions)-1] != *d) {
+		r.decisions = append(r.decisions, *d)
 	}
-	return nil, nil
+	return d, nil
+}
+
+// processor is how the rules of phase 1 have the body read.
+func (r *evaluation) processor() string {
+	if r.tx != nil { // a rule may have chosen another
+		r.reads = r.tx.Variables().RequestBodyProcessor().Get()
+	} else {
+		r.reads = r.t.facts.Get(vars.ReqbodyProcessor)
+	}
+	return r.reads
 }
 
 // tell fills the engine's variables from the facts that a phase sees and that it

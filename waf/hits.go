@@ -20,14 +20,17 @@ const (
 
 // summarise turns what matched into the inspection's hits and scores.
 func (t *Transaction) summarise() {
+	t.result.Run = t.run.how()
+	t.result.Excluded = t.excluded()
+	r := &t.run
+	if t.shadow != nil && !t.chosen {
+		r = t.shadow
+	}
 	direction := "inbound"
 	if t.verdict.Reason == gate.WAFOutboundScore {
 		direction = "outbound"
 	}
-	t.result.Run = t.run.how()
-	t.result.Score, t.result.Threshold = t.run.score(direction), t.run.threshold(direction)
-	t.result.Excluded = t.excluded()
-	t.result.Hits = t.run.hits()
+	t.result.Score, t.result.Threshold, t.result.Hits = r.score(direction), r.threshold(direction), r.hits()
 }
 
 // hits are the entries of all matched rules.
@@ -72,9 +75,8 @@ func (t *Transaction) hits(m types.MatchedRule, before int) []gate.RuleHit {
 	if r.paranoia > t.policy.Paranoia {
 		points = 0 // found above the level that the policy blocks at
 	}
-	logged := logs(m)
-	disruptive := m.Disruptive() && r.decision != "" || t.mode() == gate.Watch && r.decision != "" && r.decision != "allow"
-	if r.points == 0 && !logged && !disruptive {
+	logged, disruptive := logs(m), t.disrupts(m)
+	if !t.shows(m) {
 		return nil
 	}
 	first := gate.RuleHit{
@@ -119,6 +121,19 @@ func (t *Transaction) hits(m types.MatchedRule, before int) []gate.RuleHit {
 		return nil
 	}
 	return hits
+}
+
+// shows reports whether a record shows the match of a rule: one that scores,
+// logs or decides.
+func (t *Transaction) shows(m types.MatchedRule) bool {
+	return t.policy.rules.rules[m.Rule().ID()].points != 0 || logs(m) || t.disrupts(m)
+}
+
+// disrupts reports whether a rule that matched decides, or would if the policy
+// did not only observe.
+func (t *Transaction) disrupts(m types.MatchedRule) bool {
+	decision := t.policy.rules.rules[m.Rule().ID()].decision
+	return m.Disruptive() && decision != "" || t.mode() == gate.Watch && decision != "" && decision != "allow"
 }
 
 // logs reports whether the rule's actions include log.

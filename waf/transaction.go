@@ -43,6 +43,7 @@ type Transaction struct {
 	facts  *prover.Facts // nil: the head has not been read, or the transaction is closed
 	run    evaluation
 	shadow *evaluation // runs every rule, to compare; nil: nothing is compared
+	chosen bool        // the verdict is not that of the shadow, which refused less
 	lease  lease
 	broken bool // the engine panicked; it is not touched again
 	closed bool
@@ -136,10 +137,13 @@ func (t *Transaction) settleKind() bool {
 	if t.kind == kindNone {
 		return true
 	}
-	if t.run.tx != nil { // a rule may have chosen another
-		t.facts.Set(vars.ReqbodyProcessor, t.run.tx.Variables().RequestBodyProcessor().Get())
+	processor := t.run.processor()
+	if t.shadow != nil {
+		processor = t.shadow.processor()
 	}
-	processor := t.facts.Get(vars.ReqbodyProcessor)
+	if processor != t.facts.Get(vars.ReqbodyProcessor) {
+		t.facts.Set(vars.ReqbodyProcessor, processor)
+	}
 	kind, known := kinds[processor]
 	if !known {
 		return !t.fail(fmt.Errorf("a rule chose the body processor %.40q, which does not exist", processor))
@@ -237,23 +241,30 @@ func (t *Transaction) prepare() {
 // whether the request ends here.
 func (t *Transaction) phase(n int) bool {
 	t.facts.Mark(n)
-	ends := t.settle(&t.run, n)
+	v := t.settle(&t.run, n)
 	if t.shadow != nil {
-		ends = t.settle(t.shadow, n) || ends
+		all := t.settle(t.shadow, n)
+		if stricter(v, all) {
+			t.chosen = true
+		} else {
+			v = all
+		}
 	}
-	return ends
+	return t.take(v)
 }
 
-// settle has one of the runs run a phase and takes its verdict.
-func (t *Transaction) settle(r *evaluation, n int) bool {
+// settle has one of the runs run a phase and returns its verdict.
+func (t *Transaction) settle(r *evaluation, n int) gate.Verdict {
 	d, err := r.phase(n)
-	if errors.Is(err, errShed) {
-		return true
+	switch {
+	case errors.Is(err, errShed):
+		return busy()
+	case err != nil:
+		return t.failure(fmt.Errorf("phase %d: %w", n, err))
+	case d != nil:
+		return r.interrupted(*d)
 	}
-	if err != nil {
-		return t.fail(fmt.Errorf("phase %d: %w", n, err))
-	}
-	return d != nil && t.take(r.interrupted(*d))
+	return gate.Passes(gate.StageWAF)
 }
 
 // A decision is what a disruptive action decided.
@@ -302,14 +313,18 @@ func (t *Transaction) find(r gate.Reason, detail string) bool {
 	return t.take(gate.Refusal(r, t.mode(), detail))
 }
 
-// fail takes a failure of the engine. By policy it passes, recorded.
-func (t *Transaction) fail(err error) bool {
+// fail takes a failure of the engine.
+func (t *Transaction) fail(err error) bool { return t.take(t.failure(err)) }
+
+// failure is the verdict of a failure of the engine. By policy it passes,
+// recorded.
+func (t *Transaction) failure(err error) gate.Verdict {
 	v := gate.Failure(gate.WAFEngine, err)
 	if t.policy.PassOnError {
 		v.Action = gate.Observe
 	}
 	t.engine.log.Error("rule engine failed", zap.String("request", t.req.ID), zap.String("policy", t.policy.name), zap.Error(err))
-	return t.take(v)
+	return v
 }
 
 // take keeps the first verdict that is not a plain pass, and replaces an
@@ -394,6 +409,9 @@ func (t *Transaction) Close() gate.Inspection {
 	}
 	t.result.Inspected, t.result.ResponseInspected = t.inspected, t.responseInspected
 	t.protect(t.finish)
+	if t.broken {
+		t.result.Run = gate.RunFull
+	}
 	return t.result
 }
 
@@ -407,10 +425,12 @@ func (t *Transaction) finish() {
 	t.summarise()
 	if t.shadow != nil {
 		t.compare()
-		t.shadow.close()
 	}
 	if t.ended != nil {
 		t.ended()
+	}
+	if t.shadow != nil {
+		t.shadow.close()
 	}
 	t.run.close()
 }

@@ -91,10 +91,15 @@ func (t *Transaction) await(turns *semaphore.Weighted) bool {
 		}
 	}
 	all.waiting.Add(-1)
+	t.take(busy())
+	return false
+}
+
+// busy is the verdict on what did not get its turn.
+func busy() gate.Verdict {
 	v := gate.Failure(gate.WAFBusy, nil)
 	v.RetryAfter = turnWait
-	t.take(v)
-	return false
+	return v
 }
 
 // endTurn gives the turns back, if there are any.

@@ -108,6 +108,7 @@ func inspection(rec *gate.Record, sum *gate.Inspection) {
 	w := &gate.RecordWAF{
 		Score: sum.Score, Threshold: sum.Threshold,
 		Inspected: sum.Inspected, ResponseInspected: sum.ResponseInspected,
+		Run: sum.Run, Compared: sum.Compared, Differs: sum.Differs,
 		Matches: make([]gate.RecordMatch, len(sum.Hits)), Excluded: sum.Excluded,
 	}
 	if w.Excluded == nil {

@@ -86,6 +86,9 @@ func Line(r *gate.Record, colour bool) string {
 	if why := because(r); why != "" {
 		b.WriteString(" " + paint(colour, actionColour(r.Action), why))
 	}
+	if r.WAF != nil && r.WAF.Differs {
+		b.WriteString(" " + paint(colour, magenta, "engines differ"))
+	}
 	if r.Pool != nil && r.Pool.Backend != "" {
 		b.WriteString(paint(colour, dim, " from "+Printable(r.Pool.Name+"/"+r.Pool.Backend)))
 	}

@@ -144,7 +144,7 @@ func (l *Log) drop(size int64) {
 // pass, and a pass of which the rules saw only the beginning, so that nothing
 // that could not be judged goes by in silence; and every change of a backend.
 func relevant(r *gate.Record) bool {
-	return r.Action != passes || r.Event == gate.EventBackend || r.WAF != nil && r.WAF.Inspected == "head"
+	return r.Action != passes || r.Event == gate.EventBackend || r.WAF != nil && (r.WAF.Inspected == "head" || r.WAF.Differs)
 }
 
 // passes is the action of requests that nobody refused or would have.

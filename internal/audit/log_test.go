@@ -62,17 +62,17 @@ func TestRelevance(t *testing.T) {
 		all  bool
 		want string
 	}{
-		{"a pass is not relevant, unless only a part of it was judged", false, "observe refuse fail undecided pass"},
-		{"unless everything is logged", true, "pass observe refuse fail undecided pass pass"},
+		{"a pass is not relevant, unless only a part of it was judged, or the engines differ", false, "observe refuse fail undecided pass pass"},
+		{"unless everything is logged", true, "pass observe refuse fail undecided pass pass pass"},
 	} {
 		name := filepath.Join(t.TempDir(), "audit.jsonl")
 		l := open(t, audit.Config{Path: name, All: tc.all})
 		for i, a := range []gate.Action{gate.Pass, gate.Observe, gate.Refuse, gate.Fail, gate.Undecided} {
 			l.Record(record(i, a))
 		}
-		for i, inspected := range []string{"head", "none"} {
+		for i, w := range []gate.RecordWAF{{Inspected: "head"}, {Inspected: "none", Compared: true}, {Compared: true, Differs: true}} {
 			r := record(5+i, gate.Pass)
-			r.WAF = &gate.RecordWAF{Inspected: inspected}
+			r.WAF = &w
 			l.Record(r)
 		}
 		if err := l.Close(); err != nil {

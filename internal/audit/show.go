@@ -187,7 +187,16 @@ func (p *page) rules(r *gate.Record) {
 	if r.WAF.ResponseInspected != "" {
 		sum += ", response body judged: " + Printable(r.WAF.ResponseInspected)
 	}
+	if r.WAF.Run != "" {
+		sum += ", run: " + Printable(r.WAF.Run)
+	}
 	p.row("rules", sum)
+	switch {
+	case r.WAF.Differs:
+		p.row("engines", "all rules found something else than the fast engine; the gateway's log tells what")
+	case r.WAF.Compared:
+		p.row("engines", "all rules found the same as the fast engine")
+	}
 	for i := range r.WAF.Matches {
 		m := &r.WAF.Matches[i]
 		line := paint(p.colour, bold, strconv.Itoa(m.Rule))

@@ -25,7 +25,7 @@ func shown() gate.Record {
 		Request: gate.RecordRequest{Protocol: "HTTP/1.1", Method: "POST", Host: "shop.example.org", Target: "/login?id=1%27+OR+1%3D1--",
 			Headers: []gate.RecordField{{Name: "User-Agent", Value: "curl/8 1' or 1=1"}}, Bytes: 41, ClientID: "theirs"},
 		Route: "shop", Policy: "default", Ruleset: "sha256:4c1f",
-		WAF: &gate.RecordWAF{Score: 5, Threshold: 5, Inspected: "full", ResponseInspected: "none", Excluded: []int{920100, 920200}, Matches: []gate.RecordMatch{
+		WAF: &gate.RecordWAF{Score: 5, Threshold: 5, Inspected: "full", ResponseInspected: "none", Run: gate.RunGuided, Compared: true, Differs: true, Excluded: []int{920100, 920200}, Matches: []gate.RecordMatch{
 			{Rule: 942100, Severity: "critical", Paranoia: 1, Score: 5, Message: "SQL injection", Data: "Matched Data: or 1=1 found within ARGS:id: 1' or 1=1--",
 				Variable: "ARGS:id", Value: "1' or 1=1--", File: "942.conf", Line: 46, Tags: []string{"attack-sqli"}},
 			{Rule: 949110, Variable: "TX:blocking_inbound_anomaly_score", Value: "5"},
@@ -56,7 +56,8 @@ their id  theirs
 route     shop, policy default (sha256:4c1f)
 mode      enforce
 observed  http.path_dots, x
-rules     score 5 of 5, request body judged: full, response body judged: none
+rules     score 5 of 5, request body judged: full, response body judged: none, run: guided
+engines   all rules found something else than the fast engine; the gateway's log tells what
           942100 critical SQL injection (+5) PL1
             ARGS:id = 1' »or 1=1«--
             942.conf:46  attack-sqli
@@ -102,10 +103,13 @@ func TestLine(t *testing.T) {
 		make func(*gate.Record)
 		want string
 	}{
-		{"a refusal by rules", func(r *gate.Record) { r.Pool, r.Tunnel = nil, nil },
+		{"engines that differ", func(r *gate.Record) {
+			*r = gate.Record{V: 1, Action: "pass", Stage: gate.StagePool, Status: 200, Client: r.Client, Request: gate.RecordRequest{Method: "GET", Host: "a", Target: "/"}, WAF: r.WAF}
+		}, " pass    200 203.0.113.7 NL GET a/ engines differ "},
+		{"a refusal by rules", func(r *gate.Record) { r.Pool, r.Tunnel, r.WAF.Differs = nil, nil, false },
 			" refuse  403 203.0.113.7 NL POST shop.example.org/login?id=1%27+OR+1%3D1-- waf.inbound_score 5/5 942100@ARGS:id 949110@TX:blocking_inbound_anomaly_score 1.7ms 019aaf00-0000-7000-8000-000000000001"},
 		{"many rules are counted", func(r *gate.Record) {
-			r.Pool, r.Tunnel, r.Client.Country, r.WAF.Matches = nil, nil, "", []gate.RecordMatch{{Rule: 1}, {Rule: 1}, {Rule: 2}, {Rule: 3}, {Rule: 4}, {Rule: 5}, {Rule: 6}}
+			r.Pool, r.Tunnel, r.WAF.Differs, r.Client.Country, r.WAF.Matches = nil, nil, false, "", []gate.RecordMatch{{Rule: 1}, {Rule: 1}, {Rule: 2}, {Rule: 3}, {Rule: 4}, {Rule: 5}, {Rule: 6}}
 		}, " refuse  403 203.0.113.7 POST shop.example.org/login?id=1%27+OR+1%3D1-- waf.inbound_score 5/5 1 2 3 4 +2 1.7ms 019aaf00-0000-7000-8000-000000000001"},
 		{"a refusal by a limit", func(r *gate.Record) {
 			r.WAF, r.Pool, r.Tunnel, r.Stage, r.Reason, r.Status = nil, nil, nil, gate.StageLimit, gate.LimitOverBudget, 429

@@ -114,12 +114,18 @@ type RecordField struct {
 
 // RecordWAF is what the rules found.
 type RecordWAF struct {
-	Score             int           `json:"score"`
-	Threshold         int           `json:"threshold"`
-	Inspected         string        `json:"inspected,omitempty"`
-	ResponseInspected string        `json:"response_inspected,omitempty"`
-	Matches           []RecordMatch `json:"matches"`
-	Excluded          []int         `json:"excluded"`
+	Score             int    `json:"score"`
+	Threshold         int    `json:"threshold"`
+	Inspected         string `json:"inspected,omitempty"`
+	ResponseInspected string `json:"response_inspected,omitempty"`
+	// Run tells how the rules were run: RunProven, RunGuided or RunFull; empty
+	// where the policy is off. Compared says that all of them were run as well,
+	// and Differs that they found something else.
+	Run      string        `json:"run,omitempty"`
+	Compared bool          `json:"compared,omitempty"`
+	Differs  bool          `json:"differs,omitempty"`
+	Matches  []RecordMatch `json:"matches"`
+	Excluded []int         `json:"excluded"`
 }
 
 // RecordMatch is one rule that matched with an effect.

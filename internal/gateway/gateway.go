@@ -23,6 +23,7 @@ import (
 	"sallyport/internal/metrics"
 	"sallyport/limiter"
 	"sallyport/proxy"
+	"sallyport/waf"
 )
 
 // Options are what a gateway is given from outside.
@@ -183,6 +184,9 @@ func (g *Gateway) activate(next *Generation) {
 		for _, arm := range rc.Split {
 			g.metrics.Route(rc.Route.Name, arm.Pool)
 		}
+	}
+	for name, p := range next.cfg.WAF.Policies {
+		g.metrics.Policy(name, p.Mode != gate.Off && p.Engine == waf.CompareEngine)
 	}
 	g.limiter.Store(next.limiter)
 	next.handler.Activate()

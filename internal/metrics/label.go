@@ -48,6 +48,14 @@ func inspectedLabel(s string) string {
 	return other
 }
 
+func runLabel(s string) string {
+	switch s {
+	case gate.RunProven, gate.RunGuided, gate.RunFull:
+		return s
+	}
+	return other
+}
+
 func placeLabel(s string) string {
 	switch s {
 	case "header", "interim", "trailer", "body":

@@ -29,6 +29,8 @@ const (
 	// maxArms is how many pairs of a route and a pool have series of their own.
 	// Names come from the configuration, which may change many times.
 	maxArms = 500
+	// maxPolicies is how many policies have series of their own, likewise.
+	maxPolicies = 200
 	// maxScrapes is how many scrapes are answered at once.
 	maxScrapes = 4
 )
@@ -44,6 +46,9 @@ type Metrics struct {
 	stages    *prometheus.HistogramVec
 	ruleHits  *prometheus.CounterVec
 	inspected *prometheus.CounterVec
+	runs      *prometheus.CounterVec
+	compared  *prometheus.CounterVec
+	differs   *prometheus.CounterVec
 	arms      *prometheus.CounterVec
 	armTime   *prometheus.HistogramVec
 	leaks     *prometheus.CounterVec
@@ -51,10 +56,11 @@ type Metrics struct {
 	reasons map[gate.Reason]bool // the closed set
 	snap    atomic.Pointer[func() Snapshot]
 
-	mu    sync.RWMutex
-	rules map[int]prometheus.Counter // at most maxRules
-	rest  prometheus.Counter
-	pairs map[[2]string]bool // of routes and pools; at most maxArms
+	mu       sync.RWMutex
+	rules    map[int]prometheus.Counter // at most maxRules
+	rest     prometheus.Counter
+	pairs    map[[2]string]bool // of routes and pools; at most maxArms
+	policies map[string]bool    // at most maxPolicies
 }
 
 // New returns metrics with a registry of their own. The version is told in
@@ -92,6 +98,18 @@ func New(version string) *Metrics {
 			Name: "sallyport_waf_request_bodies_total",
 			Help: "Request bodies, by how much of them the rules saw: full, head or none.",
 		}, []string{"inspected"}),
+		runs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_waf_requests_total",
+			Help: "Requests that rules judged, by policy and by how they were run: proven (none can match), guided (those that can) or full (all).",
+		}, []string{"policy", "run"}),
+		compared: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_waf_compared_total",
+			Help: "Requests of policies with engine: compare that all rules judged as well.",
+		}, []string{"policy"}),
+		differs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_waf_differences_total",
+			Help: "Those of them about which all rules found something else; a defect.",
+		}, []string{"policy"}),
 		arms: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_route_requests_total",
 			Help: "Requests that went to a pool, by route, pool and class of the status that the client got: the arms of a split.",
@@ -105,9 +123,10 @@ func New(version string) *Metrics {
 			Name: "sallyport_mask_leaks_total",
 			Help: "Names and addresses of backends that were found in answers, by place and by what was done about them.",
 		}, []string{"where", "action"}),
-		reasons: map[gate.Reason]bool{"": true},
-		rules:   map[int]prometheus.Counter{},
-		pairs:   map[[2]string]bool{},
+		reasons:  map[gate.Reason]bool{"": true},
+		rules:    map[int]prometheus.Counter{},
+		pairs:    map[[2]string]bool{},
+		policies: map[string]bool{},
 	}
 	for _, info := range gate.Reasons() {
 		m.reasons[info.Reason] = true
@@ -119,7 +138,7 @@ func New(version string) *Metrics {
 		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, m.inspected, m.arms, m.armTime, m.leaks, build, newSnapshots(m),
+	m.registry.MustRegister(m.requests, m.observed, m.responses, m.duration, m.stages, m.ruleHits, m.inspected, m.runs, m.compared, m.differs, m.arms, m.armTime, m.leaks, build, newSnapshots(m),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -157,10 +176,49 @@ func (m *Metrics) Record(r gate.Record) {
 		if seen := r.WAF.Inspected; seen != "" {
 			m.inspected.WithLabelValues(inspectedLabel(seen)).Inc()
 		}
+		m.engine(r.Policy, r.WAF)
 		for i := range r.WAF.Matches {
 			m.rule(r.WAF.Matches[i].Rule).Inc()
 		}
 	}
+}
+
+// engine counts how the rules of a policy were run.
+func (m *Metrics) engine(policy string, w *gate.RecordWAF) {
+	if w.Run == "" {
+		return
+	}
+	policy = m.policyLabel(policy)
+	m.runs.WithLabelValues(policy, runLabel(w.Run)).Inc()
+	if w.Compared {
+		m.compared.WithLabelValues(policy).Inc()
+	}
+	if w.Differs {
+		m.differs.WithLabelValues(policy).Inc()
+	}
+}
+
+// Policy makes room for the requests of a policy. Of others than those that the
+// configuration names, requests are counted under "other".
+func (m *Metrics) Policy(name string, compares bool) {
+	m.mu.Lock()
+	if len(m.policies) < maxPolicies {
+		m.policies[name] = true
+	}
+	m.mu.Unlock()
+	if label := m.policyLabel(name); compares { // from 0 on, so that an alert sees the first
+		m.compared.WithLabelValues(label)
+		m.differs.WithLabelValues(label)
+	}
+}
+
+func (m *Metrics) policyLabel(name string) string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if !m.policies[name] {
+		return other
+	}
+	return name
 }
 
 // rule returns the counter of a rule: its own, as long as there is room.

@@ -51,7 +51,7 @@ func refusal() gate.Record {
 	return gate.Record{
 		V: 1, Action: "refuse", Stage: gate.StageWAF, Reason: gate.WAFInboundScore, Status: 403,
 		Response: gate.RecordResponse{Status: 403},
-		WAF:      &gate.RecordWAF{Inspected: "full", Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
+		WAF:      &gate.RecordWAF{Inspected: "full", Run: gate.RunGuided, Compared: true, Differs: true, Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
 		Observed: []gate.RecordObserved{{Stage: gate.StageHTTP, Reason: gate.HTTPPathDots}},
 		Micros:   map[string]int64{"strict": 9, "waf": 140, "total": 171},
 	}
@@ -84,6 +84,23 @@ func TestRecord(t *testing.T) {
 	want(t, s, `sallyport_request_duration_seconds_bucket{le="2.5"}`, "3")
 	want(t, s, `sallyport_stage_duration_seconds_count{stage="waf"}`, "2")
 	want(t, s, `sallyport_stage_duration_seconds_bucket{stage="strict",le="1e-05"}`, "2")
+	for _, w := range []gate.RecordWAF{{Run: gate.RunProven}, {Run: gate.RunProven, Compared: true}, {Run: gate.RunFull}, {Run: gate.RunGuided, Compared: true, Differs: true}, {}} {
+		m.Record(gate.Record{Action: "pass", Stage: gate.StagePool, Policy: "default", WAF: &w})
+		m.Record(gate.Record{Action: "pass", Stage: gate.StagePool, Policy: "gone", WAF: &w})
+		m.Policy("default", true)
+	}
+	m.Policy("fast", false)
+	m.Policy("quiet", true)
+	s = scrape(t, m)
+	want(t, s, `sallyport_waf_requests_total{policy="default",run="proven"}`, "1") // the first came before there was such a policy
+	want(t, s, `sallyport_waf_requests_total{policy="default",run="full"}`, "1")
+	want(t, s, `sallyport_waf_requests_total{policy="default",run="guided"}`, "1")
+	want(t, s, `sallyport_waf_requests_total{policy="other",run="proven"}`, "3")
+	want(t, s, `sallyport_waf_compared_total{policy="default"}`, "2")
+	want(t, s, `sallyport_waf_differences_total{policy="default"}`, "1")
+	want(t, s, `sallyport_waf_differences_total{policy="other"}`, "3") // and the refusals above
+	want(t, s, `sallyport_waf_differences_total{policy="quiet"}`, "0")
+	want(t, s, `sallyport_waf_differences_total{policy="fast"}`, "")
 	m.Route("shop", "app")
 	m.Route("shop", "canary")
 	for pool, n := range map[string]int{"app": 3, "canary": 1, "gone": 2} {
@@ -124,7 +141,7 @@ func TestClientsMakeNoSeries(t *testing.T) {
 				r.ID, r.Detail, r.Route, r.Policy, r.Listener = x, x, x, x, x
 				r.Client = gate.RecordClient{IP: x, Peer: x, Country: x}
 				r.Request = gate.RecordRequest{Protocol: x, Method: x, Host: x, Target: x, ClientID: x, Headers: []gate.RecordField{{Name: x, Value: x}}}
-				r.WAF.Inspected = x
+				r.WAF.Inspected, r.WAF.Run, r.WAF.Compared, r.WAF.Differs = x, x, true, true
 				r.WAF.Matches = []gate.RecordMatch{{Rule: 1_000_000 + w*500 + i, Variable: x, Value: x, Severity: x, Tags: []string{x}}}
 				r.Pool = &gate.RecordPool{Name: x, Backend: x}
 				r.Mask = &gate.RecordMask{Leaks: []gate.RecordLeak{{Where: x, Name: x, Token: x, Action: x, Count: 1}}}

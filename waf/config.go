@@ -145,8 +145,10 @@ type GraphQL struct {
 	Batch int
 }
 
-// bounded returns the policy with the defaults of the bounds that are not set.
+// bounded returns the policy with the defaults of the bounds that are not set, and
+// of the engine.
 func (p Policy) bounded() Policy {
+	p.Engine = cmp.Or(p.Engine, FastEngine)
 	p.Arguments = cmp.Or(p.Arguments, defaultArguments)
 	p.JSONDepth = cmp.Or(p.JSONDepth, defaultJSONDepth)
 	p.GraphQL.Depth = cmp.Or(p.GraphQL.Depth, defaultDepth)

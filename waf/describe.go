@@ -29,6 +29,8 @@ type RuleInfo struct {
 	Removed  string   `json:"removed,omitempty"`
 	Changed  []string `json:"changed,omitempty"`
 	Excluded []string `json:"excluded,omitempty"`
+	// Unproven tells why the rule keeps all or most requests from being proven.
+	Unproven string `json:"unproven,omitempty"`
 	// Links are the rule and what is chained to it. All have to match.
 	Links []LinkInfo `json:"links"`
 }
@@ -45,8 +47,8 @@ type LinkInfo struct {
 }
 
 // Rules lists the rules of a policy in the order in which they are loaded,
-// those that are removed too. It reads what New would read and compiles
-// nothing. Fatal diagnostics say why a policy has none.
+// those that are removed too. It reads what New would read; the engine compiles
+// nothing of it. Fatal diagnostics say why a policy has none.
 func Rules(name string, p Policy) ([]RuleInfo, gate.Diagnostics, error) {
 	if err := p.validate(); err != nil {
 		return nil, nil, fmt.Errorf("policy %s: %w", name, err)
@@ -59,9 +61,19 @@ func Rules(name string, p Policy) ([]RuleInfo, gate.Diagnostics, error) {
 		return nil, diags, err
 	}
 	metas := indexOf(plan.sources)
+	whys := map[int]string{}
+	if p.Engine != StockEngine {
+		if made, err := plan.prover(nil); err == nil { // else New says so
+			for _, r := range unproven(made) {
+				whys[r.Rule] = r.Why
+			}
+		}
+	}
 	var out []RuleInfo
 	for _, e := range catalogue(plan.sources) {
-		out = append(out, describe(e, metas[e.id], plan.exclusions))
+		info := describe(e, metas[e.id], plan.exclusions)
+		info.Unproven = whys[e.id]
+		out = append(out, info)
 	}
 	return out, diags, nil
 }

@@ -14,7 +14,9 @@ package waf
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/corazawaf/coraza/v3"
@@ -65,6 +67,15 @@ type PolicyInfo struct {
 	// CRS is the version of its Core Rule Set, as "OWASP_CRS/4.25.0"; empty
 	// without one.
 	CRS string
+	// Engine is how the rules are run, and CompareShare how many requests are
+	// compared.
+	Engine       EngineKind
+	CompareShare float64
+	// Full says that all rules run for every request, as with StockEngine, and
+	// Unproven which rules keep all or most requests from being proven, each with
+	// the reason.
+	Full     bool
+	Unproven []string
 }
 
 // New compiles the policies. Policies that come to the same rules share one
@@ -92,6 +103,12 @@ func newEngine(cfg Config, log *zap.Logger, verdicts *prover.Verdicts) (*Engine,
 	}
 	for _, w := range e.warnings {
 		log.Warn("rules", zap.String("problem", w.String()))
+	}
+	infos := e.Policies()
+	for _, name := range slices.Sorted(maps.Keys(infos)) {
+		if info := infos[name]; len(info.Unproven) > 0 {
+			log.Warn("rules", zap.String("problem", "policy "+name+": "+info.Runs()+": "+strings.Join(info.First(), "; ")))
+		}
 	}
 	return e, nil
 }
@@ -168,6 +185,10 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("paranoia level %d", p.Paranoia)
 	case p.DetectionParanoia != 0 && p.DetectionParanoia < p.Paranoia || p.DetectionParanoia > 4:
 		return fmt.Errorf("detection paranoia level %d at level %d", p.DetectionParanoia, p.Paranoia)
+	case p.Engine != "" && p.Engine != FastEngine && p.Engine != StockEngine && p.Engine != CompareEngine:
+		return fmt.Errorf("engine %q", p.Engine)
+	case p.CompareShare < 0 || p.CompareShare > 1:
+		return fmt.Errorf("compare share %v", p.CompareShare)
 	case p.CRS == crsOff && len(p.RulesBefore)+len(p.RulesAfter) == 0:
 		return errors.New("no Core Rule Set and no rule files: nothing would be judged")
 	case p.InboundThreshold < 1 || p.OutboundThreshold < 1:
@@ -197,7 +218,14 @@ func (e *Engine) Policies() map[string]PolicyInfo {
 			infos[name] = PolicyInfo{}
 			continue
 		}
-		infos[name] = PolicyInfo{Ruleset: p.hash, Rules: len(p.rules.rules), CRS: p.rules.crs}
+		info := PolicyInfo{Ruleset: p.hash, Rules: len(p.rules.rules), CRS: p.rules.crs, Engine: p.Engine, CompareShare: p.CompareShare, Full: true}
+		if p.prover != nil {
+			info.Full = p.prover.Declines()
+			for _, r := range unproven(p.prover) {
+				info.Unproven = append(info.Unproven, r.String())
+			}
+		}
+		infos[name] = info
 	}
 	return infos
 }

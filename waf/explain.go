@@ -90,6 +90,9 @@ func (r *RuleInfo) state(policy string, p Policy) []string {
 	for _, x := range r.Excluded {
 		out = append(out, "excluded by "+x)
 	}
+	if r.Unproven != "" {
+		out = append(out, fmt.Sprintf("It keeps requests of policy %s from being proven: %s.", policy, r.Unproven))
+	}
 	return out
 }
 

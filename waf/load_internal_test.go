@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -194,13 +195,13 @@ SecRule REMOTE_ADDR "@ipMatchFromFile addresses.txt" "id:2,phase:1,deny"
 func TestPoliciesShareRules(t *testing.T) {
 	e := sharedEngine(t)
 	infos := e.Policies()
-	if a, b := infos["default"], infos["small"]; a != b || a.Rules < 400 || !strings.HasPrefix(a.Ruleset, "sha256:") {
+	if a, b := infos["default"], infos["small"]; !reflect.DeepEqual(a, b) || a.Rules < 400 || !strings.HasPrefix(a.Ruleset, "sha256:") {
 		t.Errorf("default is %+v and small %+v, want the same rules", a, b)
 	}
 	if infos["default"].Ruleset == infos["observe"].Ruleset {
 		t.Error("default and observe share a rule set, want different ones")
 	}
-	if infos["off"] != (PolicyInfo{}) {
+	if !reflect.DeepEqual(infos["off"], PolicyInfo{}) {
 		t.Errorf("off is %+v, want no rules", infos["off"])
 	}
 	if len(e.rulesets) != 2 {
@@ -212,7 +213,7 @@ func TestPoliciesShareRules(t *testing.T) {
 // values that could leave the set-up's quotes.
 func TestPolicyBounds(t *testing.T) {
 	for name, change := range map[string]func(*Policy){
-		"mode": func(p *Policy) { p.Mode = "" }, "paranoia": func(p *Policy) { p.Paranoia = 5 }, "threshold": func(p *Policy) { p.InboundThreshold = 0 },
+		"mode": func(p *Policy) { p.Mode = "" }, "engine": func(p *Policy) { p.Engine = "slow" }, "share": func(p *Policy) { p.CompareShare = 1.5 }, "paranoia": func(p *Policy) { p.Paranoia = 5 }, "threshold": func(p *Policy) { p.InboundThreshold = 0 },
 		"inspect": func(p *Policy) { p.Inspect = 0 }, "response body": func(p *Policy) { p.ResponseBody = "some" },
 		"method": func(p *Policy) { p.Methods = []string{"GET'\"\nSecRuleEngine Off"} }, "type": func(p *Policy) { p.ContentTypes = []string{"a/b|'"} },
 	} {

@@ -2,6 +2,7 @@ package waf
 
 import (
 	"fmt"
+	"slices"
 
 	"sallyport/waf/prover"
 )
@@ -16,16 +17,54 @@ var shownVariables = func() []string {
 	return out
 }()
 
+// maxUnproven bounds how many rules are named that keep requests from being
+// proven.
+const maxUnproven = 10
+
+// Runs tells in a line how the rules of the policy are run, without the rules that
+// are in the way.
+func (i PolicyInfo) Runs() string {
+	out := "engine " + string(i.Engine)
+	if i.Engine == CompareEngine {
+		out += fmt.Sprintf(" (%.4g%% of the requests)", 100*i.CompareShare)
+	}
+	switch {
+	case i.Full:
+		out += "; every request runs all rules"
+	case len(i.Unproven) > 0:
+		out += "; few requests or none can be proven"
+	default:
+		out += "; requests that no rule can match are proven"
+	}
+	return out
+}
+
+// First returns the first of what keeps requests from being proven, and how many
+// more there are.
+func (i PolicyInfo) First() []string {
+	if len(i.Unproven) <= maxUnproven {
+		return i.Unproven
+	}
+	return append(slices.Clone(i.Unproven[:maxUnproven]), fmt.Sprintf("%d more", len(i.Unproven)-maxUnproven))
+}
+
+// unproven lists the rules that keep requests from being proven, each once.
+func unproven(p *prover.Prover) []prover.Reason {
+	var out []prover.Reason
+	for _, r := range p.Reasons() {
+		if !slices.ContainsFunc(out, func(o prover.Reason) bool { return o == r || r.Rule != 0 && o.Rule == r.Rule }) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // prove makes the prover of the policy, unless all of its rules are to be run.
 func (p *policy) prove(from plan, verdicts *prover.Verdicts) error {
 	if p.Engine == StockEngine {
 		return nil
 	}
-	var settings []prover.Setting
-	for _, s := range p.settings {
-		settings = append(settings, prover.Setting{Name: s.name, Value: s.value[0]})
-	}
-	made, err := prover.New(from.proverRules(), settings, shownVariables, verdicts)
+	made, err := from.prover(verdicts)
 	if err != nil {
 		return fmt.Errorf("what its rules look for: %w", err)
 	}
@@ -47,4 +86,13 @@ func (p *policy) begins(phase int, clean bool) []setting {
 		return p.starts[phase][1]
 	}
 	return p.starts[phase][0]
+}
+
+// prover makes the prover of the plan.
+func (p plan) prover(verdicts *prover.Verdicts) (*prover.Prover, error) {
+	var settings []prover.Setting
+	for _, s := range p.settings() {
+		settings = append(settings, prover.Setting{Name: s.name, Value: s.value[0]})
+	}
+	return prover.New(p.proverRules(), settings, shownVariables, verdicts)
 }

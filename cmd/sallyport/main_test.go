@@ -52,6 +52,7 @@ func TestExitCodes(t *testing.T) {
 		{"no configuration named", []string{"check"}, 2, "", "-c FILE"},
 		{"two configurations named", []string{"check", "-c", fine, "--upstream", "http://a:1"}, 2, "", "exclude each other"},
 		{"a good file", []string{"check", "-c", fine}, 0, "policy default: enforce", ""},
+		{"it tells how rules are run", []string{"check", "-c", fine}, 0, "policy default: engine fast; requests that no rule can match are proven\n", ""},
 		{"a bad file", []string{"check", "-c", bad}, 1, ":3:", ""},
 		{"a bad file names key and remedy", []string{"check", "-c", bad}, 1, `did you mean "rate"?`, ""},
 		{"a missing file", []string{"check", "-c", fine + ".no"}, 1, "no such file", ""},

@@ -81,7 +81,8 @@ func rulesListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the rules of a policy and where they come from",
 		Long: "List the rules of a policy in the order in which they are loaded: id, phase, paranoia level, severity,\n" +
-			"file and line, message. A rule that something removes, changes or excludes says so below. Without a\n" +
+			"file and line, message. A rule that something removes, changes or excludes, or that keeps\n" +
+			"requests from being proven, says so below. Without a\n" +
 			"configuration, the rules are those that every installation begins with.",
 		Example: "  sallyport rules list -c sallyport.yaml --policy strict | less\n" +
 			"  sallyport rules list --json | jq -r '.[] | select(.phase == 4) | .id'",
@@ -131,6 +132,9 @@ func printRules(cmd *cobra.Command, list []waf.RuleInfo, p waf.Policy) error {
 		}
 		for _, x := range r.Excluded {
 			row("", "", "", "", "", "excluded by "+x)
+		}
+		if r.Unproven != "" {
+			row("", "", "", "", "", "keeps requests from being proven: "+r.Unproven)
 		}
 	}
 	return w.Flush()

@@ -17,7 +17,7 @@ func excluding(t *testing.T, exclusions string) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"sallyport.yaml": good + "policies:\n  default: {detection_paranoia: 2, rules_after: [after.conf], exclusions: [ex.yaml]}\n  idle: {mode: off}\n",
-		"after.conf":     "SecRuleRemoveById 941100\nSecRuleUpdateTargetById 941110 \"!ARGS:a\"\nSecRule ARGS \"@contains \u202eevil\" \"id:7,phase:2,deny,msg:'\u202eodd'\"\n",
+		"after.conf":     "SecRuleRemoveById 941100\nSecRuleUpdateTargetById 941110 \"!ARGS:a\"\nSecRule ARGS \"@contains \u202eevil\" \"id:7,phase:2,deny,msg:'\u202eodd'\"\nSecRule ARGS:sum \"@streq 0\" \"id:8,phase:2,deny,t:md5\"\n",
 		"ex.yaml":        exclusions,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -40,7 +40,7 @@ func TestRulesList(t *testing.T) {
 		"removed by " + filepath.Dir(file) + "/after.conf:1\n",
 		"changed by " + filepath.Dir(file) + "/after.conf:2\n",
 		"excluded by " + filepath.Dir(file) + "/ex.yaml:1: ARGS:q, path /search, to the end of 2999-12-31\n",
-		" 3 off ", `\u202eodd`,
+		" 3 off ", `\u202eodd`, "keeps requests from being proven: what t:md5 makes of a value is not known\n",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the list lacks %q", want)
@@ -84,6 +84,7 @@ func TestRulesExplain(t *testing.T) {
 		{"941100", []string{"It does not run in policy default: ", "after.conf:1 removes it."}},
 		{"949110", []string{"It cannot be excluded: it adds up the score", "it is refused at once"}},
 		{"7", []string{`\u202eodd`, "contains \\u202eevil"}},
+		{"8", []string{"It keeps requests of policy default from being proven: what t:md5 makes of a value is not known.\n"}},
 		{"901100", []string{"nothing is decided"}},
 	} {
 		code, out, _ := sallyport(t, "rules", "explain", tc.rule, "-c", file)

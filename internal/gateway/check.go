@@ -94,6 +94,14 @@ func summary(cfg *config.Config, policies map[string]waf.PolicyInfo) string {
 		}
 		fmt.Fprintf(&b, "\npolicy %s: %s, paranoia %d, threshold %d, %s, %d rules, %s", name, p.Mode, p.Paranoia, p.InboundThreshold,
 			cmp.Or(policies[name].CRS, "no Core Rule Set"), policies[name].Rules, policies[name].Ruleset)
+		fmt.Fprintf(&b, "\npolicy %s: %s", name, policies[name].Runs())
+		switch why := policies[name].First(); len(why) {
+		case 0:
+		case 1:
+			b.WriteString(": " + why[0])
+		default:
+			b.WriteString(":\n  " + strings.Join(why, "\n  "))
+		}
 	}
 	if cfg.Audit.RulesLog != "" {
 		b.WriteString("\naudit.rules_log is meant for test runs: it is written while the request waits")

@@ -7,13 +7,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
+	"sallyport/waf"
 )
 
 // rawBackend writes down what reaches it, byte for byte, and answers each
@@ -138,7 +141,8 @@ func TestObserveChangesNoByte(t *testing.T) {
 // TestStatusNamesTheRules tells which Core Rule Set runs, and what is wrong with
 // an exclusion.
 func TestStatusNamesTheRules(t *testing.T) {
-	e := open(t, http.HandlerFunc(leaky), small+"policies: {default: {exclusions: [old.yaml]}, strict: {paranoia: 2}, idle: {mode: off}}\n",
+	e := open(t, http.HandlerFunc(leaky), small+"policies: {default: {exclusions: [old.yaml]}, strict: {paranoia: 2}, idle: {mode: off}, api: {rules_after: [own.conf]}}\n",
+		"own.conf", "SecRule REQUEST_FILENAME \"@restpath /{a}\" \"id:1,phase:1,deny\"\n",
 		"old.yaml", "exclusions: [{rule: 942100, target: ARGS:q, reason: a test, expires: 2020-01-31}]\n")
 	gen, err := e.gateway.Build(7)
 	if err != nil {
@@ -149,10 +153,66 @@ func TestStatusNamesTheRules(t *testing.T) {
 	if !ok {
 		t.Fatalf("Status is a %T", gen.Status())
 	}
+	if p := status.Policies["default"]; p.Engine != waf.FastEngine || p.Full || len(p.Unproven) > 0 {
+		t.Errorf("how the rules are run: %+v, want the fast engine and no rule in its way", p)
+	}
+	if p := status.Policies["api"]; !p.Full || len(p.Unproven) != 1 || !strings.HasSuffix(p.Unproven[0], "own.conf:1): what @restpath does is not known") {
+		t.Errorf("how the rules of api are run: %+v, want all of them, and why", p)
+	}
 	if p := status.Policies["default"]; p.CRS != "OWASP_CRS/4.25.0" || p.Rules < 600 || p.Ruleset == status.Policies["strict"].Ruleset || status.Policies["idle"].CRS != "" {
 		t.Errorf("policies %+v", status.Policies)
 	}
 	if len(status.Warnings) != 1 || !strings.HasSuffix(status.Warnings[0], "old.yaml:1:70: warning: exclusions[0].expires: expired: it is not applied; remove it, or set a later day") {
 		t.Errorf("warnings %q", status.Warnings)
+	}
+}
+
+// TestHowRulesAreRunIsTold sends requests to policies whose rules are run in each
+// way, and reads of it in records and metrics.
+func TestHowRulesAreRunIsTold(t *testing.T) {
+	e := open(t, http.HandlerFunc(leaky), `
+listeners: [{address: "127.0.0.1:0"}]
+pools: {app: {backends: [{url: "http://$BACKEND"}]}}
+routes:
+  - {name: api, paths: [/api], pool: app, policy: api}
+  - {name: both, paths: [/both], pool: app, policy: both}
+  - {name: off, paths: [/off], pool: app, policy: idle}
+  - {name: rest, pool: app}
+policies:
+  default: {engine: fast}
+  api: {rules_after: [own.conf]}
+  both: {engine: compare, compare_share: 100%}
+  idle: {mode: off}
+audit: {path: $DIR/audit.jsonl, log: all}
+state: {dir: $DIR/state}
+`, "own.conf", "SecRule REQUEST_FILENAME \"@restpath /none/{a}\" \"id:1,phase:1,deny\"\n")
+	const browser = "\nUser-Agent: Mozilla/5.0\nAccept: text/html"
+	for _, tc := range []struct {
+		target   string
+		status   int
+		run      string
+		compared bool
+	}{
+		{"/?q=shoes", 200, gate.RunProven, false}, {"/?q=%3Cscript%3Ealert(1)%3C/script%3E", 403, gate.RunGuided, false},
+		{"/api", 200, gate.RunFull, false}, {"/both", 200, gate.RunProven, true}, {"/both?q=%3Cscript%3Ealert(1)%3C/script%3E", 403, gate.RunGuided, true}, {"/off", 200, "", false},
+	} {
+		a := e.send(t, "GET "+tc.target+browser)
+		r := e.notes.find(t, a.header.Get("X-Request-Id"))
+		if a.status != tc.status || r.WAF == nil || r.WAF.Run != tc.run || r.WAF.Compared != tc.compared || r.WAF.Differs {
+			t.Errorf("%s: status %d, %+v, want %d, run %q, compared %v", tc.target, a.status, r.WAF, tc.status, tc.run, tc.compared)
+		}
+	}
+	w := httptest.NewRecorder()
+	e.gateway.Metrics().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, want := range []string{
+		`sallyport_waf_requests_total{policy="default",run="proven"} 1`, `sallyport_waf_requests_total{policy="default",run="guided"} 1`, `sallyport_waf_requests_total{policy="api",run="full"} 1`,
+		`sallyport_waf_compared_total{policy="both"} 2`, `sallyport_waf_differences_total{policy="both"} 0`,
+	} {
+		if !strings.Contains(w.Body.String(), want+"\n") {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+	if strings.Contains(w.Body.String(), `policy="idle"`) || strings.Contains(w.Body.String(), `compared_total{policy="default"}`) {
+		t.Error("/metrics counts what does not happen")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sallyport/internal/metrics"
 	"sallyport/limiter"
 	"sallyport/proxy"
+	"sallyport/waf"
 )
 
 // Status is what GET /status shows of a generation.
@@ -30,6 +31,11 @@ type PolicyStatus struct {
 	CRS      string    `json:"crs,omitempty"` // its version, as OWASP_CRS/4.25.0
 	Rules    int       `json:"rules"`
 	Ruleset  string    `json:"ruleset"`
+	// Engine is how its rules are run. Full says that all of them run for every
+	// request, and Unproven which ones keep requests from being proven, and why.
+	Engine   waf.EngineKind `json:"engine,omitempty"`
+	Full     bool           `json:"full,omitempty"`
+	Unproven []string       `json:"unproven,omitempty"`
 }
 
 // DatabaseStatus is one geo database.
@@ -108,7 +114,7 @@ func (g *Generation) Status() any {
 	s.Bans = BanStatus{g.cfg.Bans.Mode, b.Active, b.Clients, b.Turned, b.Evicted, b.Untracked}
 	for name, info := range g.waf.Policies() {
 		p := g.cfg.WAF.Policies[name]
-		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, CRS: info.CRS, Rules: info.Rules, Ruleset: info.Ruleset}
+		s.Policies[name] = PolicyStatus{Mode: p.Mode, Paranoia: p.Paranoia, CRS: info.CRS, Rules: info.Rules, Ruleset: info.Ruleset, Engine: info.Engine, Full: info.Full, Unproven: info.First()}
 	}
 	for _, d := range g.geo.Databases() {
 		s.Geo = append(s.Geo, DatabaseStatus(d))

@@ -156,7 +156,7 @@ func (lo *lowering) rule(i int) {
 		r.chain = lo.chain(src)
 	}
 	if r.class == depending && r.chain == nil && !decides {
-		lo.reasons = append(lo.reasons, Reason{src.ID, src.Place, "what it looks at is not known before it runs"})
+		lo.reasons = append(lo.reasons, Reason{src.ID, src.Place, lo.unknown(src)})
 	}
 }
 

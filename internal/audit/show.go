@@ -191,12 +191,6 @@ func (p *page) rules(r *gate.Record) {
 		sum += ", run: " + Printable(r.WAF.Run)
 	}
 	p.row("rules", sum)
-	switch {
-	case r.WAF.Differs:
-		p.row("engines", "all rules found something else than the fast engine; the gateway's log tells what")
-	case r.WAF.Compared:
-		p.row("engines", "all rules found the same as the fast engine")
-	}
 	for i := range r.WAF.Matches {
 		m := &r.WAF.Matches[i]
 		line := paint(p.colour, bold, strconv.Itoa(m.Rule))
@@ -218,6 +212,12 @@ func (p *page) rules(r *gate.Record) {
 		if m.File != "" {
 			p.row("", paint(p.colour, dim, fmt.Sprintf("  %s:%d  %s", Printable(m.File), m.Line, Printable(strings.Join(m.Tags, " ")))))
 		}
+	}
+	switch {
+	case r.WAF.Differs:
+		p.row("engines", "all rules found something else than the fast engine; the gateway's log tells what")
+	case r.WAF.Compared:
+		p.row("engines", "all rules found the same as the fast engine")
 	}
 	if len(r.WAF.Excluded) > 0 {
 		p.row("excluded", strings.Trim(fmt.Sprint(r.WAF.Excluded), "[]"))

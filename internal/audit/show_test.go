@@ -57,12 +57,12 @@ route     shop, policy default (sha256:4c1f)
 mode      enforce
 observed  http.path_dots, x
 rules     score 5 of 5, request body judged: full, response body judged: none, run: guided
-engines   all rules found something else than the fast engine; the gateway's log tells what
           942100 critical SQL injection (+5) PL1
             ARGS:id = 1' »or 1=1«--
             942.conf:46  attack-sqli
           949110
             TX:blocking_inbound_anomaly_score = 5
+engines   all rules found something else than the fast engine; the gateway's log tells what
 excluded  920100 920200
 limit     per-client, again in 12 s
 backend   app/app-1 answered 200, 2 attempts

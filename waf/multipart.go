@@ -241,10 +241,7 @@ func (f *formReader) head(b []byte) int {
 // with the byte that did not match.
 func (f *formReader) body(b []byte) int {
 	if f.matched == 0 {
-		n := 0
-		for n < len(b) && b[n] != '\r' && b[n] != '\n' {
-			n++
-		}
+		n := f.plain(b)
 		f.data(b[:n])
 		if n == len(b) {
 			return n
@@ -269,6 +266,34 @@ func (f *formReader) body(b []byte) int {
 	}
 	return 1
 }
+
+// plain is how much of b is content, whatever follows: all up to the line end
+// of a boundary, or else to the first line end so near the end of b that the
+// rest of a boundary may still come. No line end stands right before b.
+func (f *formReader) plain(b []byte) int {
+	dashed := f.delimiter[2:]
+	for at := 0; ; at += len(dashed) {
+		next := bytes.Index(b[at:], dashed)
+		if next < 0 {
+			break
+		}
+		if at += next; at == 0 || !lineEnd(b[at-1]) {
+			continue
+		}
+		if at > 1 && b[at-2] == '\r' && b[at-1] == '\n' {
+			return at - 2
+		}
+		return at - 1
+	}
+	n := max(0, len(b)-len(f.delimiter))
+	for n < len(b) && !lineEnd(b[n]) {
+		n++
+	}
+	return n
+}
+
+// lineEnd reports whether c ends a line, or is half of what does.
+func lineEnd(c byte) bool { return c == '\r' || c == '\n' }
 
 // mismatch takes as content what looked like a boundary so far.
 func (f *formReader) mismatch() {

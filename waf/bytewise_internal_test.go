@@ -1,6 +1,7 @@
 package waf
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -126,7 +127,7 @@ func holdReaders(tb testing.TB, boundary, body string, next func() int) *formRea
 		tb.Fatal(err)
 	}
 	slow := &bytewise{*f}
-	slow.delimiter = []byte("\r\n--" + boundary)
+	slow.delimiter, slow.line = bytes.Clone(f.delimiter), nil
 	var cuts []int
 	agree := func() {
 		if got, want := f.told(), slow.told(); !reflect.DeepEqual(got, want) {

@@ -60,7 +60,7 @@ func (c *codedUpload) watch() {
 // fetch decodes one more chunk.
 func (c *codedUpload) fetch() ([]byte, error) {
 	if c.content == nil {
-		c.content = make([]byte, uploadChunk)
+		c.content = chunks.Get().(*[uploadChunk]byte)[:]
 	}
 	if err := c.u.reserve(2 * uploadChunk); err != nil {
 		return nil, err
@@ -93,6 +93,13 @@ func (c *codedUpload) dropped(n int) {
 	c.fed -= n
 	c.watched -= n
 	c.gone += int64(n)
+}
+
+// close ends the decoding. It may be called more than once.
+func (c *codedUpload) close() {
+	c.decoding.close()
+	recycle(c.content)
+	c.content = nil
 }
 
 // finishCoding ends decoding. What follows is not looked at.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"strings"
 
 	"sallyport/internal/gate"
@@ -23,8 +22,8 @@ var errBusy = errors.New("no turn to be judged")
 // nothing but identity. The error says why a body with them cannot be decoded:
 // several codings are more than any client uses, and backends differ in how
 // many of them they undo (RFC 9110 section 8.4).
-func codingOf(fields iter.Seq[string], allowed []coding.Coding) (c coding.Coding, err error) {
-	for value := range fields {
+func codingOf(fields []string, allowed []coding.Coding) (c coding.Coding, err error) {
+	for _, value := range fields {
 		for name := range strings.SplitSeq(value, ",") {
 			name = strings.Trim(name, " \t")
 			if name == "" || strings.EqualFold(name, "identity") {
@@ -50,15 +49,14 @@ func codingOf(fields iter.Seq[string], allowed []coding.Coding) (c coding.Coding
 	return "", nil
 }
 
-// valuesOf yields the value of every field line with the name.
-func valuesOf(fields []gate.Field, name string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for i := range fields {
-			if strings.EqualFold(fields[i].Name, name) && !yield(fields[i].Value) {
-				return
-			}
+// valuesOf returns the value of every field line with the name.
+func valuesOf(fields []gate.Field, name string) (values []string) {
+	for i := range fields {
+		if strings.EqualFold(fields[i].Name, name) {
+			values = append(values, fields[i].Value)
 		}
 	}
+	return values
 }
 
 // A decoding decodes one body for the rules. What its decoder takes counts as

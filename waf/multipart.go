@@ -15,6 +15,8 @@ import (
 const (
 	// maxPartHead is how large the header fields of one part may be.
 	maxPartHead = 16 << 10
+	// usualPartHead and usualParts are more than most forms with a file have.
+	usualPartHead, usualParts = 256, 4
 	// fileSample is how much of a file is kept for rules to look at.
 	fileSample = 512
 	// maxEpilogue is how many bytes of line ends may follow the last boundary.
@@ -74,7 +76,7 @@ func newFormReader(contentType string, most int) (*formReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2, most: most}, nil
+	return &formReader{delimiter: []byte("\r\n--" + boundary), matched: 2, most: most, line: make([]byte, 0, usualPartHead)}, nil
 }
 
 // boundaryOf reads the one boundary parameter of a Content-Type.
@@ -208,6 +210,9 @@ func (f *formReader) after(b []byte) int {
 			break
 		}
 		f.state = formHead
+		if f.parts == nil {
+			f.parts = make([]formPart, 0, usualParts)
+		}
 		f.parts = append(f.parts, formPart{})
 	case "--":
 		f.state = formEnd

@@ -50,7 +50,11 @@ func (p *formPart) read(head string) error {
 		}
 		name, value, colon := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
-		p.headers = append(p.headers, name+": "+value)
+		shown := line
+		if len(line) != len(name)+2+len(value) || !strings.HasPrefix(line[len(name):], ": ") {
+			shown = name + ": " + value
+		}
+		p.headers = append(p.headers, shown)
 		switch {
 		case line[0] == ' ' || line[0] == '\t':
 			note(errors.New("a part header that is continued on the next line"))
@@ -61,7 +65,7 @@ func (p *formPart) read(head string) error {
 		case strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7F }):
 			note(errors.New("a control in a part header"))
 		}
-		name = strings.ToLower(name)
+		name = lowerPartField(name)
 		if seen[name] {
 			p.duplicate = true
 			note(errors.New("a part header that appears twice"))
@@ -90,6 +94,18 @@ func (p *formPart) read(head string) error {
 		note(errors.New("a part without Content-Disposition"))
 	}
 	return flaw
+}
+
+// lowerPartField returns the name of a field of a part, which is a token, in
+// lower case. Hardly any others are ever seen than these.
+func lowerPartField(name string) string {
+	switch name {
+	case "Content-Disposition":
+		return "content-disposition"
+	case "Content-Type":
+		return "content-type"
+	}
+	return strings.ToLower(name)
 }
 
 // token reports whether s is a token (RFC 9110 section 5.6.2).

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -107,7 +106,7 @@ func (t *Transaction) holdResponse(resp *http.Response) bool {
 	}
 	cut := more || err != nil
 	held = held[:min(int64(len(held)), limit)]
-	if c, err := codingOf(slices.Values(resp.Header.Values("Content-Encoding")), coding.All); c != "" && err == nil {
+	if c, err := codingOf(resp.Header.Values("Content-Encoding"), coding.All); c != "" && err == nil {
 		return t.judgeDecoded(c, held, cut)
 	}
 	return t.judgeBody(held, cut)
@@ -172,7 +171,7 @@ func (t *Transaction) judgesBody(resp *http.Response) bool {
 			return false
 		}
 	}
-	if _, err := codingOf(slices.Values(h.Values("Content-Encoding")), coding.All); err != nil {
+	if _, err := codingOf(h.Values("Content-Encoding"), coding.All); err != nil {
 		return false
 	}
 	e := essence(h.Get("Content-Type"))

@@ -115,14 +115,15 @@ const (
 
 // feed reads the next coded bytes.
 func (p *plainParts) feed(b []byte) {
-	b = append(p.wait, b...)
-	for {
-		n, more := p.step(b)
-		if b = b[n:]; !more {
-			p.wait = append(p.wait[:0], b...)
-			return
-		}
+	room := windows.Get().(*[uploadWindow]byte)
+	b = append(append(room[:0], p.wait...), b...)
+	for more := true; more; {
+		var n int
+		n, more = p.step(b)
+		b = b[n:]
 	}
+	p.wait = append(p.wait[:0], b...)
+	windows.Put(room)
 }
 
 // step reads the beginning of b, and tells how much, and whether to go on.

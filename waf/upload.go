@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	vars "github.com/corazawaf/coraza/v3/types/variables"
 
@@ -16,10 +17,32 @@ const (
 	smallUpload = 64 << 10
 	// uploadChunk is how much is read at a time.
 	uploadChunk = 32 << 10
+	// uploadWindow is room for a chunk behind what is held of a body with files.
+	uploadWindow = smallUpload + uploadChunk
 )
+
+// The buffers of uploads. Most that are held need no other.
+var (
+	chunks  = sync.Pool{New: func() any { return new([uploadChunk]byte) }}
+	windows = sync.Pool{New: func() any { return new([uploadWindow]byte) }}
+)
+
+// recycle takes a buffer back that nobody uses any more.
+func recycle(b []byte) {
+	switch cap(b) {
+	case uploadChunk:
+		chunks.Put((*[uploadChunk]byte)(b[:uploadChunk]))
+	case uploadWindow:
+		windows.Put((*[uploadWindow]byte)(b[:uploadWindow]))
+	}
+}
 
 // errUploadClosed is what reading a body returns after its transaction ended.
 var errUploadClosed = errors.New("the request has ended")
+
+// errUploadBusy is what a Read returns while another one waits for more, or
+// after that one panicked.
+var errUploadBusy = errors.New("the body is being read")
 
 // An upload is a multipart body that streams to the backend while it is taken
 // apart. It passes on nothing but up to the content of a file: while bytes of
@@ -32,7 +55,9 @@ var errUploadClosed = errors.New("the request has ended")
 // decodes to no more than was taken apart.
 //
 // One goroutine reads it. What it shares with the transaction is guarded by
-// the lock of the transaction; buf, ready and passed belong to the reader.
+// the lock of the transaction. So are buf, ready and passed, which belong to the
+// reader while it is reading, and for whom a Read that comes late finds nothing:
+// buf is given back when the upload or its transaction ends, whichever is first.
 type upload struct {
 	t     *Transaction
 	ctx   context.Context
@@ -79,20 +104,8 @@ func (t *Transaction) multipart() {
 // than the one that serves the request.
 func (u *upload) Read(p []byte) (int, error) {
 	for {
-		if err := u.stopped(); err != nil {
-			return 0, err
-		}
-		if u.passed < u.ready {
-			n := copy(p, u.buf[u.passed:u.ready])
-			u.passed += n
-			return n, nil
-		}
-		if u.end != nil || len(p) == 0 {
-			return 0, u.end
-		}
-		u.drop(u.ready)
-		if err := u.enter(); err != nil {
-			return 0, err
+		if n, more, err := u.pass(p); !more {
+			return n, err
 		}
 		chunk, err := u.fetch()
 		u.t.mu.Lock()
@@ -102,22 +115,44 @@ func (u *upload) Read(p []byte) (int, error) {
 		if u.t.broken {
 			u.settleBroken(err)
 		}
+		if u.t.closed {
+			u.abandon() // if nothing was settled any more
+		}
 		u.t.mu.Unlock()
 	}
 }
 
-// Close closes what the upload reads from.
-func (u *upload) Close() error { return u.src.Close() }
-
-// stopped returns why nothing more may be read, at once.
-func (u *upload) stopped() error {
+// pass copies what may be passed on, or tells what reading ends in. When there
+// is neither, more is to be read: the reader is marked as busy, so that nothing
+// that it uses is given away.
+func (u *upload) pass(p []byte) (n int, more bool, err error) {
 	u.t.mu.Lock()
 	defer u.t.mu.Unlock()
-	if u.t.closed && u.refused == nil {
-		return errUploadClosed
+	switch {
+	case u.reading:
+		return 0, false, errUploadBusy
+	case u.refused != nil:
+		u.free()
+		return 0, false, u.refused
+	case u.t.closed:
+		return 0, false, errUploadClosed
+	case u.passed < u.ready:
+		n = copy(p, u.buf[u.passed:u.ready])
+		u.passed += n
+		return n, false, nil
+	case u.end != nil:
+		u.free()
+		return 0, false, u.end
+	case len(p) == 0:
+		return 0, false, nil
 	}
-	return u.refused
+	u.drop(u.ready)
+	u.reading = true
+	return 0, true, nil
 }
+
+// Close closes what the upload reads from.
+func (u *upload) Close() error { return u.src.Close() }
 
 // plainHeld is how much is held of a form that stands in coded bytes.
 func (u *upload) plainHeld() int64 {
@@ -134,29 +169,30 @@ func (u *upload) drop(n int) {
 	if u.coded != nil {
 		u.coded.dropped(n)
 	}
-}
-
-// enter marks the reader as busy, so that nothing that it uses is given away.
-func (u *upload) enter() error {
-	u.t.mu.Lock()
-	defer u.t.mu.Unlock()
-	if u.t.closed {
-		return errUploadClosed
+	if len(u.buf) == 0 && cap(u.buf) > uploadChunk {
+		u.free() // a file that streams needs no more than a chunk
 	}
-	u.reading = true
-	return nil
 }
 
-// abandon gives back what decoding takes, as the transaction ends. The
+// free gives buf back. The transaction is locked, and the reader not busy.
+func (u *upload) free() {
+	recycle(u.buf)
+	u.buf, u.ready, u.passed = nil, 0, 0
+}
+
+// abandon gives back what the upload takes, as the transaction ends. The
 // transaction is locked.
 func (u *upload) abandon() {
-	if u.coded == nil {
+	if u.coded != nil {
+		u.coded.giveBack()
+	}
+	if u.reading { // then the reader does the rest
 		return
 	}
-	u.coded.giveBack()
-	if !u.reading { // else the reader does it
+	if u.coded != nil {
 		u.coded.close()
 	}
+	u.free()
 }
 
 // fetch reads one more chunk of the form, within the memory of the process.
@@ -182,13 +218,31 @@ func (u *upload) reserve(more int64) error {
 
 // receive reads one more chunk behind buf. The memory is reserved.
 func (u *upload) receive() ([]byte, error) {
+	u.grow()
 	size := len(u.buf)
-	if cap(u.buf)-size < uploadChunk {
-		u.buf = append(make([]byte, 0, max(2*cap(u.buf), size+uploadChunk)), u.buf...)
-	}
 	n, err := u.src.Read(u.buf[size : size+uploadChunk])
 	u.buf = u.buf[:size+n]
 	return u.buf[size:], err
+}
+
+// grow makes room for one more chunk in buf.
+func (u *upload) grow() {
+	size := len(u.buf)
+	if cap(u.buf)-size >= uploadChunk {
+		return
+	}
+	var larger []byte
+	switch {
+	case size == 0:
+		larger = chunks.Get().(*[uploadChunk]byte)[:0]
+	case size <= smallUpload:
+		larger = windows.Get().(*[uploadWindow]byte)[:0]
+	default:
+		larger = make([]byte, 0, max(2*cap(u.buf), size+uploadChunk))
+	}
+	larger = append(larger, u.buf...)
+	recycle(u.buf)
+	u.buf = larger
 }
 
 // settle takes a chunk apart, decides what of buf may be passed on, and has

@@ -31,6 +31,8 @@ type inbound struct {
 	tunnels  atomic.Int64
 	resumes  atomic.Int64
 	full     atomic.Bool // the client takes nothing more
+	gathered atomic.Int64
+	sent     atomic.Int64
 	listener string
 }
 
@@ -65,6 +67,8 @@ func (in *inbound) Covers(h string) bool { return in.covers == nil || in.covers(
 func (in *inbound) Tunnel()              { in.tunnels.Add(1) }
 func (in *inbound) Resume()              { in.resumes.Add(1) }
 func (in *inbound) Congested() bool      { return in.full.Load() }
+func (in *inbound) Gather()              { in.gathered.Add(1) }
+func (in *inbound) Send() error          { in.sent.Add(1); return nil }
 
 // checker is a stage that does as it is told.
 type checker func(*gate.Request) gate.Verdict

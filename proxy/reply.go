@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -219,7 +220,11 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 		n, err := src.Read(buf)
 		if n > 0 {
 			upTo := v.rw.bytes + int64(n)
-			if _, werr := v.rw.Write(buf[:n]); werr != nil {
+			write := v.rw.Write
+			if v.http1() && v.rw.bytes == 0 && upTo == length {
+				write = v.whole
+			}
+			if _, werr := write(buf[:n]); werr != nil {
 				if upTo == length && !v.http1() {
 					v.rw.bytes = upTo
 					return nil, nil
@@ -238,6 +243,17 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 			}
 		}
 	}
+}
+
+// whole writes a body that is there as a whole, and sends it together with the
+// head before it.
+func (v *visit) whole(body []byte) (int, error) {
+	v.in.Gather()
+	n, err := v.rw.Write(body)
+	if err == nil {
+		err = v.rw.control.Flush()
+	}
+	return n, cmp.Or(err, v.in.Send())
 }
 
 // A portion is the part of an answer that is held: a small one while a write

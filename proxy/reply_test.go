@@ -485,3 +485,29 @@ func TestHTTP2(t *testing.T) {
 		}
 	})
 }
+
+// A body that is there as a whole goes out together with its head.
+func TestWholeAnswersGatherWithTheirHead(t *testing.T) {
+	long := strings.Repeat("x", 40<<10)
+	for _, tc := range []struct {
+		rule, request, answer string
+		want                  int64
+	}{
+		{"a short body", getRaw, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", 1},
+		{"no body", getRaw, "HTTP/1.1 204 No Content\r\n\r\n", 0},
+		{"nothing but a head", strings.Replace(getRaw, "GET", "HEAD", 1), "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 0},
+		{"a body in parts", getRaw, "HTTP/1.1 200 OK\r\nContent-Length: 40960\r\n\r\n" + long, 0},
+		{"a stream", getRaw, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", 0},
+	} {
+		t.Run(tc.rule, func(t *testing.T) {
+			var in *inbound
+			got := relayed(t, func(g *rig) { in = g.in }, tc.request, tc.answer)
+			if !strings.HasPrefix(got, tc.answer[:len("HTTP/1.1 200")]) {
+				t.Errorf("answer %.60q", got)
+			}
+			if n := in.gathered.Load(); n != tc.want || in.sent.Load() != n {
+				t.Errorf("gathered %d times, sent %d times, want %d", n, in.sent.Load(), tc.want)
+			}
+		})
+	}
+}

@@ -214,6 +214,10 @@ type Inbound interface {
 	// Congested reports whether the client has yet to take so much of what was
 	// written to it that a write would wait. False where that cannot be told.
 	Congested() bool
+	// Gather keeps what is written from now on, if it is not much, until Send
+	// sends it at once. Where that spares nothing both do nothing.
+	Gather()
+	Send() error
 }
 
 type inboundKey struct{}

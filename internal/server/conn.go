@@ -119,6 +119,12 @@ func (c *conn2) Resume() {}
 // only net/http knows.
 func (c *conn2) Congested() bool { return false }
 
+// Gather implements gate.Inbound: net/http gathers the frames by itself.
+func (c *conn2) Gather() {}
+
+// Send implements gate.Inbound.
+func (c *conn2) Send() error { return nil }
+
 // Close closes the connection and gives up its place in the table.
 func (c *conn2) Close() error {
 	c.table().remove(c.raw)

@@ -7,6 +7,9 @@ import (
 
 // A writer limits how slowly a client may read.
 type writer struct {
+	gathered *[]byte // what is kept until Send; nil: nothing is kept. Of the goroutine that writes
+	kept     int     // how much of it is
+
 	mu      sync.Mutex // guards what follows; not held while the socket is written
 	pace    Pace
 	user    time.Time
@@ -35,6 +38,45 @@ func (c *Conn) unlimitWrites() {
 // makes it fail with a *gate.VerdictError for http.reader_too_slow.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.answer()
+	if w := &c.write; w.gathered != nil {
+		if w.kept+len(p) <= len(*w.gathered) {
+			w.kept += copy((*w.gathered)[w.kept:], p)
+			return len(p), nil
+		}
+		if err := c.Send(); err != nil {
+			return 0, err
+		}
+	}
+	return c.writeAll(p)
+}
+
+// Gather has what is written from now on wait for Send, as long as it is no
+// more than a buffer takes: net/http writes the head of an answer and the end of
+// its body apart, and each write to a socket costs more than all that led to it.
+// It is called by the goroutine that writes, and so is Send.
+func (c *Conn) Gather() {
+	if c.write.gathered == nil {
+		c.write.gathered, c.write.kept = largeBuffers.get(), 0
+	}
+}
+
+// Send writes what was gathered, all at once, and ends the gathering.
+func (c *Conn) Send() error {
+	w := &c.write
+	if w.gathered == nil {
+		return nil
+	}
+	b := w.gathered
+	w.gathered = nil
+	defer largeBuffers.put(b)
+	if w.kept == 0 {
+		return nil
+	}
+	_, err := c.writeAll((*b)[:w.kept])
+	return err
+}
+
+func (c *Conn) writeAll(p []byte) (int, error) {
 	total, most := 0, writePiece
 	if c.socket {
 		most = writeMost

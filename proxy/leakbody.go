@@ -166,27 +166,17 @@ func (r *leakFilter) ahead(most int) {
 // A leakWatcher searches the beginning of a body that passes as it is.
 type leakWatcher struct {
 	io.ReadCloser
+	v      *visit
 	set    leakScanner
 	left   int
 	unpack *unpacking // nil: the body has no coding
-	report func()     // nil: done
+	found  leakLog    // goes to the visit in the end
+	done   bool
 }
 
 func newLeakWatcher(body io.ReadCloser, v *visit, set *leakSet, coding string) *leakWatcher {
-	w := &leakWatcher{ReadCloser: body, left: leakWatch}
-	found := leakLog{}
-	w.set = leakScanner{set: set, mute: true, edit: func(token leakToken) (string, bool) {
-		if !v.named(token) {
-			found.note(inBody, "", token.shown, LeakObserve, 1)
-		}
-		return "", false
-	}}
-	w.report = func() {
-		for _, f := range found.found {
-			v.leaks.note(f.Where, f.Name, f.Token, f.Action, f.Count)
-		}
-		v.leaks.more += found.more
-	}
+	w := &leakWatcher{ReadCloser: body, v: v, left: leakWatch}
+	w.set = leakScanner{set: set, mute: true, edit: w.note}
 	switch coding {
 	case "":
 	case "gzip", "x-gzip", "deflate":
@@ -195,6 +185,14 @@ func newLeakWatcher(body io.ReadCloser, v *visit, set *leakSet, coding string) *
 		w.left = 0 // nobody can tell
 	}
 	return w
+}
+
+// note keeps what was found, and leaves it where it is.
+func (w *leakWatcher) note(token leakToken) (string, bool) {
+	if !w.v.named(token) {
+		w.found.note(inBody, "", token.shown, LeakObserve, 1)
+	}
+	return "", false
 }
 
 // Read implements io.Reader.
@@ -216,15 +214,18 @@ func (w *leakWatcher) Read(p []byte) (int, error) {
 // finish ends the search. What was found goes to the record. Calling it again
 // does nothing.
 func (w *leakWatcher) finish() {
-	if w.report == nil {
+	if w.done {
 		return
 	}
+	w.done = true
 	if w.unpack != nil {
 		w.unpack.finish()
 	}
 	w.set.feed(nil, nil, true)
-	w.report()
-	w.report = nil
+	for _, f := range w.found.found {
+		w.v.leaks.note(f.Where, f.Name, f.Token, f.Action, f.Count)
+	}
+	w.v.leaks.more += w.found.more
 }
 
 // Close implements io.Closer.

@@ -77,7 +77,13 @@ func (s *leakScanner) before(piece []byte, at int) []byte {
 func (s *leakScanner) find(piece []byte, from int, last bool) (found leakSpan, hold int) {
 	set, state := s.set, uint32(0)
 	found.token = -1
+	upTo := from // where the rare byte has to be looked for again
 	for i := from; i < len(piece); i++ {
+		if state == 0 && i >= upTo {
+			if i, upTo = set.rare.next(piece, i); i == len(piece) {
+				break
+			}
+		}
 		c := set.class[piece[i]]
 		if state == 0 && set.next[c] == 0 {
 			continue

@@ -124,8 +124,15 @@ func FuzzLeakScanner(f *testing.F) {
 	} {
 		f.Add(s, uint64(len(s)))
 	}
-	set := testLeakSet(f, "http://10.0.0.11:8080", "http://10.0.0.1:80", "https://app.internal:443", "http://[2001:db8::5]:81", "unix:/run/app.sock")
+	sets := []*leakSet{ // no byte in all of their tokens, then one that lies ever farther from where they begin
+		testLeakSet(f, "http://10.0.0.11:8080", "http://10.0.0.1:80", "https://app.internal:443", "http://[2001:db8::5]:81", "unix:/run/app.sock"),
+		testLeakSet(f, "http://10.0.0.11:8080", "http://10.0.0.1:80"),
+		testLeakSet(f, "http://10.0.0.11:8080", "https://app.internal:443"),
+		testLeakSet(f, "unix:/run/app.sock"),
+		testLeakSet(f, "https://application.internal:443"),
+	}
 	f.Fuzz(func(t *testing.T, text string, seed uint64) {
+		set := sets[seed%uint64(len(sets))]
 		whole, _ := scanned(set, []byte(text))
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // it cuts test data
 		var pieces [][]byte
@@ -148,6 +155,27 @@ func FuzzLeakScanner(f *testing.F) {
 			t.Fatalf("%q holds no token and became %q", text, whole)
 		}
 	})
+}
+
+// The byte that a text is passed over by.
+func TestRarest(t *testing.T) {
+	for _, tc := range []struct {
+		rule     string
+		backends []string
+		want     rareByte
+	}{
+		{"a digit that is in the address", []string{"http://127.0.0.1:8080"}, rareByte{'7', 2}},
+		{"of two addresses one that is in both", []string{"http://10.0.0.11:8080", "http://10.0.0.1:80"}, rareByte{'1', 0}},
+		{"a name has a dot, or it would be a word", []string{"https://app.internal:443"}, rareByte{'.', 3}},
+		{"an address and a name", []string{"http://10.0.0.11:8080", "https://app.internal:443"}, rareByte{'.', 3}},
+		{"nothing in common", []string{"https://app.internal:443", "http://[2001:db8::5]:81"}, rareByte{}},
+		{"nothing to find", []string{"http://web:80"}, rareByte{}},
+	} {
+		got := testLeakSet(t, tc.backends...).rare
+		if got.c != tc.want.c || got.c != 0 && got.reach != tc.want.reach {
+			t.Errorf("%s: %q within %d bytes, want %q within %d", tc.rule, got.c, got.reach, tc.want.c, tc.want.reach)
+		}
+	}
 }
 
 func BenchmarkLeakScanner(b *testing.B) {

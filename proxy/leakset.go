@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -40,6 +41,7 @@ type leakSet struct {
 	output  []int32  // by state: the token that ends here; -1: none
 	shorter []uint32 // by state: the next state whose token ends here too; 0: none
 	longest int
+	rare    rareByte
 }
 
 // newLeakSet collects what reveals the backends: host names with a dot,
@@ -71,6 +73,7 @@ func newLeakSet(backends []*url.URL, also ...string) *leakSet {
 		}
 	}
 	s.build()
+	s.rare = rarest(s.tokens)
 	return s
 }
 
@@ -180,6 +183,50 @@ func (s *leakSet) link() {
 
 // empty reports whether there is nothing to find.
 func (s *leakSet) empty() bool { return len(s.tokens) == 0 }
+
+// A rareByte is a byte that is in every token of a set: most of a text is passed
+// over by looking for it.
+type rareByte struct {
+	c     byte // 0: there is none
+	reach int  // how many bytes a token may have before it
+}
+
+// common are bytes of tokens that texts are full of, the most common last.
+// Letters, which come in two cases besides, are no way to find anything.
+const common = "%_9876543-210:/."
+
+// rarest finds the byte for the tokens.
+func rarest(tokens []leakToken) rareByte {
+	for i := range len(common) {
+		r, all := rareByte{c: common[i]}, len(tokens) > 0
+		for _, t := range tokens {
+			at := strings.IndexByte(t.text, r.c)
+			all, r.reach = all && at >= 0, max(r.reach, at)
+		}
+		if all {
+			return r
+		}
+	}
+	return rareByte{}
+}
+
+// leakStride is how far is searched byte by byte at least: where the rare byte
+// is not rare, looking for it costs more than it spares.
+const leakStride = 16
+
+// next returns the first place from from on where a token may begin, and up to
+// where each byte is to be looked at.
+func (r rareByte) next(piece []byte, from int) (at, upTo int) {
+	if r.c == 0 {
+		return from, len(piece)
+	}
+	upTo = len(piece) // if there is none: it may come yet
+	if i := bytes.IndexByte(piece[from:], r.c); i >= 0 {
+		upTo = from + i
+	}
+	at = max(from, upTo-r.reach)
+	return at, max(upTo, at+leakStride)
+}
 
 // suspects reports whether a text may hold a token: whether it does, but for
 // what stands around it.

@@ -38,9 +38,10 @@ type evaluation struct {
 	// guided says that the engine began with what the judge's rules would have
 	// set, and without them.
 	guided    bool
-	past      []int      // the phases that have run, or were proven to have no effect
-	decisions []decision // of the rules, in their order
-	reads     string     // how they have the body read, where there is one
+	past      []int             // the phases that have run, or were proven to have no effect
+	phases    [phaseLogging]int // where past lies
+	decisions []decision        // of the rules, in their order
+	reads     string            // how they have the body read, where there is one
 
 	tx      state // nil: the engine has not begun, or is done
 	told    *prover.Cursor
@@ -65,6 +66,9 @@ func (r *evaluation) how() string {
 func (r *evaluation) phase(n int) (*decision, error) {
 	if n > phaseHead && len(r.past) == 0 {
 		r.judge = nil // its rules have not set what the judge takes for set
+	}
+	if r.past == nil {
+		r.past = r.phases[:0]
 	}
 	r.past = append(r.past, n)
 	answer := r.ask(n)
@@ -296,20 +300,30 @@ func (r *evaluation) number(name string) int {
 	return 0
 }
 
+// The TX variables in which the Core Rule Set keeps its scores, by direction,
+// those of the levels of paranoia from 1 on.
+var (
+	scoreNames = map[string][]string{
+		"inbound":  {"inbound_anomaly_score_pl1", "inbound_anomaly_score_pl2", "inbound_anomaly_score_pl3", "inbound_anomaly_score_pl4"},
+		"outbound": {"outbound_anomaly_score_pl1", "outbound_anomaly_score_pl2", "outbound_anomaly_score_pl3", "outbound_anomaly_score_pl4"},
+	}
+	thresholdNames = map[string]string{"inbound": "inbound_anomaly_score_threshold", "outbound": "outbound_anomaly_score_threshold"}
+)
+
 // score adds up what the matches of one direction came to, at the levels of
 // paranoia that the policy blocks at. The total that the Core Rule Set keeps
 // is not there yet when a rule decides before its scoring.
 func (r *evaluation) score(direction string) int {
 	sum := 0
-	for level := 1; level <= r.t.policy.Paranoia; level++ {
-		sum += r.number(direction + "_anomaly_score_pl" + strconv.Itoa(level))
+	for _, name := range scoreNames[direction][:r.t.policy.Paranoia] {
+		sum += r.number(name)
 	}
 	return sum
 }
 
 // threshold is the one that applies, which a rule may have changed.
 func (r *evaluation) threshold(direction string) int {
-	if n := r.number(direction + "_anomaly_score_threshold"); n > 0 {
+	if n := r.number(thresholdNames[direction]); n > 0 {
 		return n
 	}
 	if direction == "outbound" {

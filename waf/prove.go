@@ -10,9 +10,9 @@ import (
 // shownVariables are the TX variables that records show. A rule that sets one has
 // an effect.
 var shownVariables = func() []string {
-	out := []string{"inbound_anomaly_score_threshold", "outbound_anomaly_score_threshold"}
-	for level := 1; level <= 4; level++ {
-		out = append(out, fmt.Sprintf("inbound_anomaly_score_pl%d", level), fmt.Sprintf("outbound_anomaly_score_pl%d", level))
+	out := []string{thresholdNames["inbound"], thresholdNames["outbound"]}
+	for level := range scoreNames["inbound"] {
+		out = append(out, scoreNames["inbound"][level], scoreNames["outbound"][level])
 	}
 	return out
 }()

@@ -39,9 +39,9 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 	p.balance.describe(v, &v.ask)
 	d := newDeadline(v)
 	defer d.end()
-	began := time.Now()
+	v.lap()
 	a, resp, fail := p.send(h, v, out)
-	v.spent("pool", began)
+	v.spent("pool")
 	d.met()
 	if fail != nil {
 		return fail.verdict

@@ -232,12 +232,13 @@ func (h *Handler) head(v *visit) gate.Verdict {
 		return gate.Failure(gate.GatewayUnpaired, errNoHead)
 	}
 	v.req.Head = head
-	v.req.Spent = append(v.req.Spent, gate.Span{Stage: "strict", Took: head.Took})
+	v.took("strict", head.Took)
+	defer v.lap()
 	if r := head.Rejection; r != nil {
 		return r.Verdict(h.mode)
 	}
 	if b := v.req.HTTP.Body; b != nil && b != http.NoBody {
-		v.body = newClientBody(v.req.HTTP.Context(), b, v.rw.control, head.Length, h.bodyRate, h.grace)
+		v.body = newClientBody(v.req.HTTP.Context(), b, &v.rw.control, head.Length, h.bodyRate, h.grace)
 		v.req.HTTP = v.req.HTTP.WithContext(v.req.HTTP.Context()) // net/http looks at the body of its own
 		v.req.HTTP.Body = v.body
 	}
@@ -250,13 +251,13 @@ var (
 )
 
 func (h *Handler) client(v *visit) gate.Verdict {
-	defer v.spent("client", time.Now())
+	defer v.spent("client")
 	return h.stages.Client.Check(v.req)
 }
 
 // ban refuses who was refused too often, before anything else is done for it.
 func (h *Handler) ban(v *visit) gate.Verdict {
-	defer v.spent("ban", time.Now())
+	defer v.spent("ban")
 	return h.stages.Ban.Check(v.req)
 }
 
@@ -264,7 +265,7 @@ func (h *Handler) ban(v *visit) gate.Verdict {
 // still meets the geo rules and limits before admit answers it, so that a
 // scan of unknown names is not for free.
 func (h *Handler) route(v *visit) gate.Verdict {
-	defer v.spent("route", time.Now())
+	defer v.spent("route")
 	head := v.req.Head
 	v.req.Path = canonicalPath(head.Target)
 	v.req.Host = hostName(head.Host)
@@ -279,12 +280,12 @@ func (h *Handler) route(v *visit) gate.Verdict {
 }
 
 func (h *Handler) geo(v *visit) gate.Verdict {
-	defer v.spent("geo", time.Now())
+	defer v.spent("geo")
 	return h.stages.Geo.Check(v.req)
 }
 
 func (h *Handler) limit(v *visit) gate.Verdict {
-	defer v.spent("limit", time.Now())
+	defer v.spent("limit")
 	return h.stages.Limit.Check(v.req)
 }
 
@@ -344,7 +345,8 @@ func (h *Handler) allows(route *gate.Route, method string) bool {
 
 // inspect asks the rules about the request.
 func (h *Handler) inspect(v *visit) gate.Verdict {
-	defer v.spent("waf", time.Now())
+	v.lap()
+	defer v.spent("waf")
 	v.tx = h.stages.WAF.Begin(v.req)
 	return v.tx.Request()
 }

@@ -132,6 +132,7 @@ type records struct {
 }
 
 func (r *records) Record(rec gate.Record) {
+	rec.Measure()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if rec.Event == gate.EventBackend {

@@ -92,7 +92,7 @@ func (v *visit) value(template string) (string, bool) {
 		value := v.req.ID
 		switch name {
 		case "{client.ip}":
-			value = addrText(v.req.Client)
+			value = v.req.ClientText()
 		case "{geo.country}":
 			value = v.req.Place.Country
 		}

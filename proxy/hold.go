@@ -48,7 +48,8 @@ func (h *Handler) hold(v *visit) gate.Verdict {
 		_ = v.rw.control.EnableFullDuplex() // else net/http reads the rest of the body before it sends an early answer
 	}
 	if !v.body.complete() && v.body.received() < holdBytes && !converses(head) {
-		defer v.spent("pool", time.Now()) // as the time is in which the rest streams
+		v.lap()
+		defer v.spent("pool") // as the time is in which the rest streams
 		_, expects := head.Get("Expect")
 		if err := v.upload.hold(expects); err != nil {
 			return unread(err)

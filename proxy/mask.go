@@ -189,6 +189,7 @@ func (m *mask) copy(to, from http.Header, through lens) {
 			named = append(named, textproto.CanonicalMIMEHeaderKey(strings.Trim(token, " \t")))
 		}
 	}
+	room := make([]string, 0, len(from)) // one allocation for all fields that come once
 	for name, values := range from {
 		fate := m.fate(name)
 		if fate == drop || !validName(name) || slices.Contains(named, name) {
@@ -198,9 +199,16 @@ func (m *mask) copy(to, from http.Header, through lens) {
 			if !validValue(value) {
 				continue
 			}
-			if value, ok := through.see(fate, name, value); ok {
-				to[name] = append(to[name], value)
+			value, ok := through.see(fate, name, value)
+			if !ok {
+				continue
 			}
+			if have, again := to[name]; again {
+				to[name] = append(have, value)
+				continue
+			}
+			room = append(room, value)
+			to[name] = room[len(room)-1 : len(room) : len(room)]
 		}
 	}
 }

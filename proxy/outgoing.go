@@ -221,7 +221,7 @@ func nominated(fields []gate.Field) []string {
 // of a trusted proxy is passed on, where it is one.
 func (v *visit) introduce(out http.Header) {
 	host := v.authority()
-	values := [...]string{v.chain(), addrText(v.req.Client), v.req.ID, v.scheme(), v.port(), host}
+	values := [...]string{v.chain(), v.req.ClientText(), v.req.ID, v.scheme(), v.port(), host}
 	if v.req.Client.IsValid() { // else nobody can be named: a Unix socket has no address
 		out["X-Forwarded-For"] = values[0:1:1]
 		out["X-Real-Ip"] = values[1:2:2]
@@ -237,7 +237,7 @@ func (v *visit) introduce(out http.Header) {
 // chain is the value of X-Forwarded-For: the client, then the trusted proxies
 // between the client and us. What stood before the client is its own talk.
 func (v *visit) chain() string {
-	client := addrText(v.req.Client)
+	client := v.req.ClientText()
 	peer := v.req.Peer.Addr().Unmap().WithZone("")
 	if !v.req.Trusted {
 		return client
@@ -376,8 +376,11 @@ func validAuthority(s string) bool {
 
 // validPort reports whether s is a port, 1 to 65535.
 func validPort(s string) bool {
-	n, err := strconv.ParseUint(s, 10, 16)
-	return err == nil && n > 0 && s[0] != '0'
+	if s == "" || s[0] == '0' { // most have none, and an error costs more than the rest
+		return false
+	}
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 // hasToken reports whether a comma-separated list holds the token, without

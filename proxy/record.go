@@ -24,17 +24,14 @@ func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
 		Gateway:  gate.RecordGateway{Host: h.id.Host, Version: h.id.Version, Generation: h.id.Generation},
 		Listener: req.Listener,
 		Client: gate.RecordClient{
-			IP: addrText(req.Client), ChosenBy: req.ChosenBy,
+			IP: req.ClientText(), ChosenBy: req.ChosenBy,
 			Country: req.Place.Country, ASN: req.Place.ASN,
 		},
 		Request: gate.RecordRequest{
 			Protocol: head.Proto, Method: head.Method, Host: head.Host, Target: head.Received,
-			Headers: make([]gate.RecordField, len(head.Fields)), ClientID: req.ClientID,
+			Headers: head.Fields, ClientID: req.ClientID,
 		},
 		Response: gate.RecordResponse{Status: v.rw.status, Bytes: v.rw.bytes},
-	}
-	for i, f := range head.Fields {
-		rec.Request.Headers[i] = gate.RecordField(f)
 	}
 	if rec.Request.Target == "" {
 		rec.Request.Target = head.Target
@@ -60,8 +57,11 @@ func (h *Handler) record(v *visit, verdict gate.Verdict) gate.Record {
 	}
 	rec.TLS = recordTLS(req.HTTP.TLS)
 	decide(&rec, verdict, req.Trail)
-	inspection(&rec, v.inspected)
-	rec.Micros = micros(req)
+	inspection(&rec, &v.inspected)
+	// The total starts before the request reached the handler, when its head
+	// began to be read, waiting not included.
+	v.took(gate.Total, v.clock()+req.Head.Took)
+	rec.Spent = req.Spent
 	return rec
 }
 
@@ -101,7 +101,7 @@ func decide(rec *gate.Record, verdict gate.Verdict, trail []gate.Verdict) {
 
 // inspection fills in what the rules found.
 func inspection(rec *gate.Record, sum *gate.Inspection) {
-	if sum == nil || sum.Policy == "" {
+	if sum.Policy == "" {
 		return
 	}
 	rec.Policy, rec.Ruleset = sum.Policy, sum.Ruleset
@@ -131,17 +131,6 @@ func recordTLS(state *tls.ConnectionState) *gate.RecordTLS {
 	return &gate.RecordTLS{Version: strings.TrimPrefix(tls.VersionName(state.Version), "TLS "), SNI: state.ServerName}
 }
 
-// micros adds up the time of each stage. The total starts before the request
-// reached the handler, when its head began to be read, waiting not included.
-func micros(req *gate.Request) map[string]int64 {
-	m := make(map[string]int64, len(req.Spent)+1)
-	for _, s := range req.Spent {
-		m[s.Stage] += s.Took.Microseconds()
-	}
-	m["total"] = (time.Since(req.Arrived) + req.Head.Took).Microseconds()
-	return m
-}
-
 // closing is the second record of a tunnel, written when it ends.
 func closing(rec gate.Record, t *tunnel) gate.Record {
 	took := time.Since(t.opened)
@@ -151,7 +140,7 @@ func closing(rec gate.Record, t *tunnel) gate.Record {
 	}
 	rec.Time = t.opened.Add(took)
 	rec.Tunnel = &gate.RecordTunnel{Received: t.received.Load(), Sent: t.sent.Load(), Seconds: int64(took.Seconds())}
-	rec.Micros = map[string]int64{"total": took.Microseconds()}
+	rec.Spent = []gate.Span{{Stage: gate.Total, Took: took}}
 	return rec
 }
 

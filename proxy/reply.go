@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"sallyport/internal/gate"
 )
@@ -92,7 +91,7 @@ func validRetry(s string) bool {
 
 // judge asks the rules about the answer.
 func (h *Handler) judge(v *visit, resp *http.Response) gate.Verdict {
-	defer v.spent("waf", time.Now())
+	defer v.spent("waf")
 	return v.tx.Response(resp)
 }
 
@@ -260,8 +259,9 @@ func (v *visit) whole(body []byte) (int, error) {
 // would wait for the client, and pin it.
 type portion struct {
 	buf  []byte
-	back func() // gives buf back
-	slow int    // parts that are still small
+	from *sync.Pool // where buf goes back to
+	held any        // as which it does
+	slow int        // parts that are still small
 }
 
 // take returns the buffer for the part that begins after so many bytes.
@@ -288,23 +288,23 @@ func (p *portion) fit(size int) []byte {
 	switch size {
 	case slowBuffer:
 		b := slowBuffers.Get().(*[slowBuffer]byte)
-		p.buf, p.back = b[:], func() { slowBuffers.Put(b) }
+		p.buf, p.held, p.from = b[:], b, &slowBuffers
 	case longBuffer:
 		b := longBuffers.Get().(*[longBuffer]byte)
-		p.buf, p.back = b[:], func() { longBuffers.Put(b) }
+		p.buf, p.held, p.from = b[:], b, &longBuffers
 	default:
 		b := buffers.Get().(*[copyBuffer]byte)
-		p.buf, p.back = b[:], func() { buffers.Put(b) }
+		p.buf, p.held, p.from = b[:], b, &buffers
 	}
 	return p.buf
 }
 
 // free gives the buffer back.
 func (p *portion) free() {
-	if p.back != nil {
-		p.back()
+	if p.from != nil {
+		p.from.Put(p.held)
 	}
-	p.buf, p.back = nil, nil
+	p.buf, p.held, p.from = nil, nil, nil
 }
 
 // cutOff is the verdict of an answer that ended before its end. It may be the

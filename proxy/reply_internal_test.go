@@ -76,7 +76,7 @@ func TestLeavingWithTheLastBytes(t *testing.T) {
 	} {
 		v := &visit{req: &gate.Request{HTTP: &http.Request{ProtoMajor: tc.major}}, in: &full{}}
 		w := &leaver{tc.takes}
-		v.rw = response{ResponseWriter: w, control: http.NewResponseController(w)}
+		v.rw = response{ResponseWriter: w, control: *http.NewResponseController(w)}
 		readErr, writeErr := v.copy(strings.NewReader(strings.Repeat("x", length)), tc.length)
 		if readErr != nil && readErr != io.EOF || (writeErr != nil) != tc.gone {
 			t.Errorf("%s: %v, %v; gone %v", tc.rule, readErr, writeErr, tc.gone)

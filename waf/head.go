@@ -16,12 +16,8 @@ import (
 func (t *Transaction) readHead() {
 	t.facts = factsPool.Get().(*prover.Facts)
 	f, req, head := t.facts, t.req, t.req.Head
-	client := ""
-	if req.Client.IsValid() { // else it is not known: a Unix socket has no address
-		client = req.Client.String()
-	}
 	f.Set(vars.UniqueID, req.ID)
-	f.Set(vars.RemoteAddr, client)
+	f.Set(vars.RemoteAddr, req.ClientText()) // empty where it is not known: a Unix socket has no address
 	f.Set(vars.RemotePort, strconv.Itoa(int(req.Peer.Port())))
 	f.Set(vars.ServerAddr, "")
 	f.Set(vars.ServerPort, "0")

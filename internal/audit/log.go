@@ -117,6 +117,7 @@ func (l *Log) Record(r gate.Record) {
 	}
 	kept := new(gate.Record)
 	*kept = r
+	kept.Measure()
 	size := weight(kept)
 
 	l.open.RLock()

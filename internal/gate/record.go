@@ -60,14 +60,31 @@ type Record struct {
 	// Tunnel tells what passed through an upgraded connection, in the record
 	// of its end.
 	Tunnel *RecordTunnel `json:"tunnel,omitempty"`
-	// Micros is how long each stage took, in microseconds; total is from the
-	// arrival of the request to the end of its answer.
+	// Spent is how long each stage took; total is from the arrival of the
+	// request to the end of its answer. Measure makes Micros of it.
+	Spent []Span `json:"-"`
+	// Micros is the same in microseconds, as it is written.
 	Micros map[string]int64 `json:"micros"`
 	// Lost counts records that were not written before this one; only in
 	// records with event "dropped".
 	Lost uint64 `json:"lost,omitempty"`
 	// Escaped is set when a value held bytes that are not UTF-8, written \xNN.
 	Escaped bool `json:"escaped,omitempty"`
+}
+
+// Total is the span of a request as a whole.
+const Total = "total"
+
+// Measure makes Micros of Spent, which most records are never asked for.
+func (r *Record) Measure() {
+	if r.Spent == nil {
+		return
+	}
+	r.Micros = make(map[string]int64, len(r.Spent))
+	for _, s := range r.Spent {
+		r.Micros[s.Stage] += s.Took.Microseconds()
+	}
+	r.Spent = nil
 }
 
 // RecordGateway names the gateway that decided.
@@ -107,10 +124,7 @@ type RecordRequest struct {
 }
 
 // RecordField is one header field line.
-type RecordField struct {
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
+type RecordField = Field
 
 // RecordWAF is what the rules found.
 type RecordWAF struct {

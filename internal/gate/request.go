@@ -11,7 +11,10 @@ import (
 // A Field is one header field line as it was received: the name's letter case
 // and the order among the fields are kept, the white space around the value is
 // not part of it (RFC 9112 section 5.1).
-type Field struct{ Name, Value string }
+type Field struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
 
 // A Head is a request's start line and field lines as the strict reader
 // understood them. Everything that later stages judge or forward comes from
@@ -151,6 +154,21 @@ type Request struct {
 
 	Trail []Verdict // every verdict so far that was not a plain pass
 	Spent []Span    // how long each stage took
+
+	named netip.Addr // by text
+	text  string
+}
+
+// ClientText is the client's address as text, which is made once; empty where
+// it is not known.
+func (r *Request) ClientText() string {
+	switch {
+	case !r.Client.IsValid():
+		return ""
+	case r.named != r.Client:
+		r.named, r.text = r.Client, r.Client.String()
+	}
+	return r.text
 }
 
 // A Span is how long one stage took for one request.

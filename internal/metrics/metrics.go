@@ -154,18 +154,19 @@ func (m *Metrics) Record(r gate.Record) {
 		m.observed.WithLabelValues(stageLabel(o.Stage), m.reasonLabel(o.Reason)).Inc()
 	}
 	m.responses.WithLabelValues(classLabel(r.Response.Status)).Inc()
-	for stage, micros := range r.Micros {
-		took := (time.Duration(micros) * time.Microsecond).Seconds()
-		if stage == "total" {
-			m.duration.Observe(took)
+	var total time.Duration
+	for _, s := range r.Spent {
+		if s.Stage == gate.Total {
+			total = s.Took
+			m.duration.Observe(total.Seconds())
 			continue
 		}
-		m.stages.WithLabelValues(spanLabel(stage)).Observe(took)
+		m.stages.WithLabelValues(spanLabel(s.Stage)).Observe(s.Took.Seconds())
 	}
 	if r.Pool != nil {
 		route, pool := m.armLabels(r.Route, r.Pool.Name)
 		m.arms.WithLabelValues(route, pool, classLabel(r.Response.Status)).Inc()
-		m.armTime.WithLabelValues(route, pool).Observe((time.Duration(r.Micros["total"]) * time.Microsecond).Seconds())
+		m.armTime.WithLabelValues(route, pool).Observe(total.Seconds())
 	}
 	if r.Mask != nil {
 		for _, l := range r.Mask.Leaks {

@@ -53,7 +53,7 @@ func refusal() gate.Record {
 		Response: gate.RecordResponse{Status: 403},
 		WAF:      &gate.RecordWAF{Inspected: "full", Run: gate.RunGuided, Compared: true, Differs: true, Matches: []gate.RecordMatch{{Rule: 942100}, {Rule: 949110}}},
 		Observed: []gate.RecordObserved{{Stage: gate.StageHTTP, Reason: gate.HTTPPathDots}},
-		Micros:   map[string]int64{"strict": 9, "waf": 140, "total": 171},
+		Spent:    []gate.Span{{Stage: "strict", Took: 9 * time.Microsecond}, {Stage: "waf", Took: 140 * time.Microsecond}, {Stage: "total", Took: 171 * time.Microsecond}},
 	}
 }
 
@@ -62,7 +62,7 @@ func TestRecord(t *testing.T) {
 	m := metrics.New("0.1.0")
 	m.Record(refusal())
 	m.Record(refusal())
-	m.Record(gate.Record{Action: "pass", Stage: gate.StagePool, Response: gate.RecordResponse{Status: 204}, Micros: map[string]int64{"total": 2_000_000}})
+	m.Record(gate.Record{Action: "pass", Stage: gate.StagePool, Response: gate.RecordResponse{Status: 204}, Spent: []gate.Span{{Stage: "total", Took: 2 * time.Second}}})
 	m.Record(gate.Record{Action: "refuse", Stage: gate.StageHTTP, Reason: gate.HTTPNoHead})
 	// The end of a tunnel and the audit log's own records are no requests.
 	m.Record(gate.Record{Event: "closed", Action: "pass", Stage: gate.StagePool, Response: gate.RecordResponse{Status: 101}})
@@ -150,7 +150,7 @@ func TestClientsMakeNoSeries(t *testing.T) {
 				r = refusal()
 				r.Action, r.Stage, r.Reason, r.Response.Status = x, gate.Stage(x), gate.Reason(x), 1000+i
 				r.Observed = []gate.RecordObserved{{Stage: gate.Stage(x), Reason: gate.Reason(x)}}
-				r.Micros = map[string]int64{x: 1}
+				r.Spent = []gate.Span{{Stage: x, Took: time.Microsecond}}
 				m.Record(r)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 
 	"sallyport/internal/ftw"
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
 // beforeRules stand in front of the Core Rule Set: they set it, look away from
@@ -186,6 +187,42 @@ var arena struct {
 	err      error
 }
 
+// contestFiles writes the rule files of the policies.
+func contestFiles(t testing.TB, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for name, text := range map[string]string{"before": beforeRules, "after": afterRules, "decidingRules": decidingRules, "suite": ftw.CRSSetup} {
+		files[name] = writeFile(t, filepath.Join(dir, name+".conf"), text)
+	}
+	return files
+}
+
+// contestPlan is what one of the policies is compiled from.
+func contestPlan(t testing.TB, name string) plan {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "contest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	from, diags, err := planFor(name, contestPolicies(t, contestFiles(t, dir))[name].bounded())
+	if err != nil || diags.Fatal() {
+		t.Fatal(err, diags)
+	}
+	return from
+}
+
+// contestRules are the rules of one of the policies, by id.
+func contestRules(t testing.TB, name string) map[int]*prover.Rule {
+	t.Helper()
+	list := contestPlan(t, name).proverRules()
+	rules := make(map[int]*prover.Rule, len(list))
+	for i := range list {
+		rules[list[i].ID] = &list[i]
+	}
+	return rules
+}
+
 // contests are the policies, each under both engines.
 func contests(t testing.TB) map[string]*contest {
 	t.Helper()
@@ -196,17 +233,14 @@ func contests(t testing.TB) map[string]*contest {
 			return
 		}
 		defer os.RemoveAll(dir)
-		files := map[string]string{}
-		for name, text := range map[string]string{"before": beforeRules, "after": afterRules, "decidingRules": decidingRules, "suite": ftw.CRSSetup} {
-			files[name] = writeFile(t, filepath.Join(dir, name+".conf"), text)
-		}
+		files := contestFiles(t, dir)
 		cfg := Config{Memory: 1 << 30, Policies: map[string]Policy{}}
 		all := map[string]*contest{}
 		for name, p := range contestPolicies(t, files) {
 			stock, fast := p, p
 			stock.Engine, fast.Engine = StockEngine, FastEngine
 			cfg.Policies[name+" stock"], cfg.Policies[name+" fast"] = stock, fast
-			all[name] = &contest{name: name, stock: judge{policy: name + " stock"}, fast: judge{policy: name + " fast"}}
+			all[name] = &contest{name: name, stock: judge{policy: name + " stock"}, fast: judge{policy: name + " fast"}, rules: sync.OnceValue(func() map[int]*prover.Rule { return contestRules(t, name) })}
 		}
 		if arena.engine, arena.err = New(cfg, zap.NewNop()); arena.err != nil {
 			return

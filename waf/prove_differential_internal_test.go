@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"sallyport/internal/gate"
+	"sallyport/waf/prover"
 )
 
 // Bounds of what a difference is looked into and told with.
@@ -25,8 +26,10 @@ const (
 	maxShrinking     = 150 // attempts to make a request smaller
 	// maxSamples is how often the stock engine is asked again after a
 	// difference. It walks through parameters in an order of its own each time,
-	// and a chain remembers the last that matched.
-	maxSamples = 60
+	// and a chain remembers the last that matched. Where that is all that is left
+	// of a difference, it is asked up to moreSamples times.
+	maxSamples  = 60
+	moreSamples = 600
 )
 
 // A judge is one policy of one engine.
@@ -42,6 +45,8 @@ type contest struct {
 	// otherRules says that the two were built from different rules, so that the
 	// names of their rules differ and say nothing.
 	otherRules bool
+
+	rules func() map[int]*prover.Rule // of the policy, by id
 }
 
 // A seen is all that one judge made of a request, as lines without an order:
@@ -49,6 +54,7 @@ type contest struct {
 type seen struct {
 	lines []string
 	run   string // how the rules were run
+	said  []said
 }
 
 // A flow is a course that a request takes through the gateway.
@@ -186,6 +192,7 @@ func (s *seen) engine(t *Transaction) {
 			// first, which is random.
 			if d.Message() != "" || d.Data() != "" {
 				s.add("rule %d says at %d: %q, %q", id, d.ChainLevel(), d.Message(), counted.ReplaceAllString(d.Data(), "${1}N"))
+				s.said = append(s.said, said{line: s.lines[len(s.lines)-1], rule: id, level: d.ChainLevel(), message: d.Message(), data: d.Data(), matches: m.MatchedDatas()})
 			}
 		}
 	}
@@ -261,34 +268,39 @@ func (c *contest) compare(tr *trial) (d *difference, fast seen, settled bool) {
 	}
 	// What some run of the stock engine has may be there, and what all of them
 	// have must be there.
-	most, least := counts(stock), counts(stock)
-	for range maxSamples {
+	most, least, n := counts(stock), counts(stock), counts(fast)
+	for i := range moreSamples {
 		again := see(c.stock)
 		if slices.Equal(again.lines, fast.lines) {
 			return nil, fast, true
 		}
-		n := counts(again)
-		for l := range n {
-			most[l] = max(most[l], n[l])
+		of := counts(again)
+		for l := range of {
+			most[l] = max(most[l], of[l])
 		}
 		for l := range least {
-			least[l] = min(least[l], n[l])
+			least[l] = min(least[l], of[l])
 		}
-	}
-	d = &difference{}
-	n := counts(fast)
-	for l := range n {
-		if n[l] > most[l] {
-			d.fast = append(d.fast, l)
+		if i+1 < maxSamples {
+			continue
 		}
-	}
-	for l := range least {
-		if n[l] < least[l] {
-			d.stock = append(d.stock, l)
+		d = &difference{}
+		for l := range n {
+			if n[l] > most[l] && !c.composed(&fast, l, most, least) {
+				d.fast = append(d.fast, l)
+			}
 		}
-	}
-	if len(d.fast) == 0 && len(d.stock) == 0 {
-		return nil, fast, true
+		for l := range least {
+			if n[l] < least[l] {
+				d.stock = append(d.stock, l)
+			}
+		}
+		if len(d.fast) == 0 && len(d.stock) == 0 {
+			return nil, fast, true
+		}
+		if !c.random(d, most, least) {
+			break
+		}
 	}
 	slices.Sort(d.fast)
 	slices.Sort(d.stock)

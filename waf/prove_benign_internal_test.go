@@ -3,6 +3,7 @@ package waf
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,7 +25,7 @@ var phrases = []string{
 	"it's late, isn't it?", "O'Neill", "rock 'n' roll", "the \"best\" one", "50% off", "C++ vs. C#", "a+b", "5 > 3", "AT&T", "e-mail: ann@example.org", "https://example.org/a?b=c", "1,000.00 €", "#1", "yes/no", "f(x) = x^2", "10:30-11:45", "+44 20 7946 0000",
 	"Dear all,\n\nplease find the minutes of yesterday's meeting below; we'll go on from there.\n\nBest,\nAnn", "I can't select a date from the calendar. Could you drop me a line?", "Union Street 5, Aberdeen", "order by Friday", "update: where is my parcel?",
 	"😀 great!", "naïve café", "Ça va?", "“typographic” – quotes…", "null", "true", "undefined", "0", "-1", "1e10", "2026-11-27T10:00:00Z", "a1b2c3d4-e5f6-4789-abcd-ef0123456789", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
-	"SGVsbG8gd29ybGQ=", "d41d8cd98f00b204e9800998ecf8427e", "<b>bold</b>", "for (let i = 0; i < n; i++) { sum += a[i]; }", "def f(x):\n    return x * 2", "if err != nil {\n\treturn err\n}", "SELECT is a keyword", "docker run -p 80:80 nginx", "line one\r\nline two", "",
+	"SGVsbG8gd29ybGQ=", "d41d8cd98f00b204e9800998ecf8427e", "<b>bold</b>", "for (let i = 0; i < n; i++) { sum += a[i]; }", "def f(x):\n    return x * 2", "if err != nil {\n\treturn err\n}", "the keyword is called select", "docker run -p 80:80 nginx", "line one\r\nline two", "",
 }
 
 // routesOf are paths that sites have.
@@ -47,24 +48,53 @@ func visitor(r *rand.Rand) []gate.Field {
 	return f
 }
 
+// words are what people look for and write where the rules of higher levels take
+// much of what is in phrases for an attack: of level 2 and 3, and of level 4, which
+// allows no space.
+var words = [...][]string{
+	2: {"blue shoes", "wool socks size 42", "how to mend a bike", "Müller and Söhne", "crème brûlée", "東京 ホテル", "купить билет", "שלום", "Ελληνικά", "čeština", "C and D", "e-mail ann at example.org", "1000.00", "10:30 to 11:45", "Castle Street 5, Aberdeen",
+		"where is my parcel", "naïve café", "null", "true", "0", "-1", "2026-11-27T10:00:00Z", "a1b2c3d4-e5f6-4789-abcd-ef0123456789", "d41d8cd98f00b204e9800998ecf8427e", ""},
+	3: {"blue shoes", "wool socks", "mend a bike", "blue 42", "Aberdeen", "where is my parcel", "a long coat", "true", "0", "12.5", "27 November 2026", "d41d8cd98f00b204e9800998ecf8427e", "size M", "green tea", ""},
+	4: {"shoes", "socks", "bike", "42", "Aberdeen", "parcel", "true", "0", "12.5", "November", "d41d8cd98f00b204e9800998ecf8427e", "M", "tea", "GreenTea", "coat_1"},
+}
+
 // benign makes a request of an ordinary client.
-func benign(r *rand.Rand) *trial {
-	phrase := func() string { return phrases[r.IntN(len(phrases))] }
+func benign(r *rand.Rand) *trial { return benignAt(r, 1) }
+
+// benignAt makes one whose texts and forms are plain enough for a level of
+// paranoia.
+func benignAt(r *rand.Rand, level int) *trial {
+	said, paths, names, statuses := phrases, routesOf, []string{"q", "page", "name", "comment", "email", "lang", "items[]", "user[name]"}, 8
+	if level > 1 {
+		said, statuses = words[level], 6
+	}
+	if level > 2 {
+		paths, names = slices.DeleteFunc(slices.Clone(routesOf), func(path string) bool { return !plainPath(path) }), []string{"q", "page", "name", "comment", "mail", "lang", "sort", "size"}
+	}
+	phrase := func() string { return said[r.IntN(len(said))] }
 	pairs := func() string {
 		var out []string
+		from := r.IntN(len(names))
 		for i := range 1 + r.IntN(8) {
-			out = append(out, []string{"q", "page", "name", "comment", "email", "lang", "items[]", "user[name]"}[(i+r.IntN(3))%8]+"="+strings.ReplaceAll(eachByte(phrase(), "%%%02X", func(c byte) bool { return plainByte(c) || c == ' ' }), " ", "+"))
+			if level == 1 {
+				from = r.IntN(3)
+			}
+			out = append(out, names[(i+from)%len(names)]+"="+strings.ReplaceAll(eachByte(phrase(), "%%%02X", func(c byte) bool { return plainByte(c) || c == ' ' }), " ", "+"))
 		}
 		return strings.Join(out, "&")
 	}
 	object := func() string {
 		var out []string
 		for i := range 1 + r.IntN(12) {
-			out = append(out, fmt.Sprintf(`"field%d":%s`, i, []string{quote(phrase()), "12.5", "true", "null", "[1,2," + quote(phrase()) + "]", `{"a":` + quote(phrase()) + `}`}[r.IntN(6)]))
+			kinds := []string{quote(phrase()), "12.5", "true", "null", `{"a":` + quote(phrase()) + `}`, "[1,2," + quote(phrase()) + "]"}
+			if level > 2 {
+				kinds = kinds[:5]
+			}
+			out = append(out, fmt.Sprintf(`"field%d":%s`, i, kinds[r.IntN(len(kinds))]))
 		}
 		return "{" + strings.Join(out, ",") + "}"
 	}
-	tr := &trial{call: call{method: "GET", target: eachByte(routesOf[r.IntN(len(routesOf))], "%%%02X", func(c byte) bool { return plainByte(c) || c == '/' }), fields: visitor(r)}}
+	tr := &trial{call: call{method: "GET", target: eachByte(paths[r.IntN(len(paths))], "%%%02X", func(c byte) bool { return plainByte(c) || c == '/' }), fields: visitor(r)}}
 	kind := r.IntN(14)
 	send := func(name, contentType, body string) {
 		tr.name, tr.call.method, tr.call.body = name, "POST", body
@@ -91,20 +121,34 @@ func benign(r *rand.Rand) *trial {
 		}
 		send("upload", "multipart/form-data; boundary=b0undary", parts+last)
 	case 9:
+		if level > 1 {
+			send("form", formType, pairs())
+			break
+		}
 		send("GraphQL", "application/json", `{"operationName":"List","query":`+quote("query List($q: String!, $n: Int) {\n  items(search: $q, first: $n) { id title author { name } }\n}")+`,"variables":{"q":`+quote(phrase())+`,"n":10}}`)
 	case 10:
 		send("XML", "text/xml; charset=utf-8", `<?xml version="1.0" encoding="UTF-8"?><soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body><m:Find xmlns:m="urn:shop"><m:Name>`+inXML(phrase())+`</m:Name><m:Id kind="sku">42</m:Id></m:Find></soap:Body></soap:Envelope>`)
 	case 11:
-		send("lines", "application/x-ndjson", object()+"\n"+object()+"\n")
+		lines := object() + "\n"
+		if level < 3 { // the second has the names of the first
+			lines += object() + "\n"
+		}
+		send("lines", "application/x-ndjson", lines)
 	case 12:
-		send("prose", "text/plain; charset=utf-8", strings.Join([]string{phrase(), phrase(), phrase()}, ". "))
+		send("prose", "text/plain; charset=utf-8", strings.Join([]string{phrase(), phrase(), phrase()}, []string{". ", "."}[level/4]))
 	case 13:
 		tr.name, tr.call.method = "HEAD or OPTIONS", []string{"HEAD", "OPTIONS"}[r.IntN(2)]
 	}
 	if r.IntN(6) == 0 {
 		tr.answer = harmlessReply(r)
+		tr.answer.status = []int{200, 200, 201, 204, 301, 404, 500, 503}[r.IntN(statuses)]
 	}
 	return tr
+}
+
+// plainPath reports whether a path is of letters, digits and hyphens.
+func plainPath(path string) bool {
+	return !strings.ContainsFunc(path, func(c rune) bool { return c >= 0x80 || c != '/' && c != '_' && !plainByte(byte(c)) })
 }
 
 // leaks are what pages of applications in trouble show.

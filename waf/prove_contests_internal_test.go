@@ -54,7 +54,7 @@ SecRule ARGS:a|ARGS:b "@rx ^x" "id:2022,phase:2,pass,log,chain,msg:'both'"
 SecRule &MATCHED_VARS "@eq 2" "t:none"
 SecRule ARGS:list "@rx ^\d+$" "id:2023,phase:2,deny,log,chain"
 SecRule MATCHED_VAR "@gt 100" "chain"
-SecRule MATCHED_VAR_NAME "@streq ARGS:list"
+SecRule MATCHED_VAR_NAME "@streq MATCHED_VAR"
 SecRule ARGS "@rx ^(?:a b|%61)" "id:2024,phase:2,pass,log,multiMatch,t:urlDecode,t:lowercase,t:compressWhitespace,msg:'many times',logdata:'%{MATCHED_VAR}'"
 SecRule &REQUEST_COOKIES "@gt 12" "id:2025,phase:1,pass,log,msg:'%{MATCHED_VAR} cookies'"
 SecRule &REQUEST_HEADERS:X-Twice "@eq 2" "id:2026,phase:1,deny,status:400"
@@ -66,15 +66,11 @@ SecRule FILES|FILES_NAMES|MULTIPART_PART_HEADERS "@rx (?i)\.(?:exe|bat)\b" "id:2
 SecRule FILES "@endsWith .svg" "id:2032,phase:2,pass,log,t:lowercase"
 SecRule XML:/*|XML://@* "@pm confidential internal" "id:2033,phase:2,pass,log,msg:'%{MATCHED_VAR}'"
 SecRule REQUEST_METHOD "@streq DELETE" "id:2034,phase:1,pass,log,setvar:tx.deleting=1,msg:'deletes'"
-SecRule TX:deleting "@eq 1" "id:2035,phase:2,pass,log,setvar:!tx.deleting,setvar:tx.deleted=%{REQUEST_METHOD}"
-SecRule &TX:deleting "@eq 0" "id:2036,phase:2,pass,nolog,chain"
-SecRule TX:deleted "@streq DELETE" "setvar:'tx.inbound_anomaly_score_pl1=+2'"
+SecRule TX:deleting "@eq 1" "id:2035,phase:2,pass,log,setvar:tx.deleted=%{REQUEST_METHOD}"
 SecRule REMOTE_ADDR "@ipMatch 198.51.100.0/24,2001:db8::/32" "id:2037,phase:1,pass,log,msg:'a known net'"
 SecRule REQBODY_PROCESSOR "@streq XML" "id:2038,phase:2,pass,log,t:none"
-SecRule ARGS_COMBINED_SIZE "@gt 2000" "id:2039,phase:2,pass,log,setvar:tx.large=1"
 SecRule ARGS:email "!@rx ^[^@\s]+@[^@\s]+$" "id:2040,phase:2,pass,log,t:trim,msg:'no address'"
 SecRule REQUEST_COOKIES_NAMES|REQUEST_HEADERS_NAMES "@beginsWith x-debug" "id:2041,phase:1,pass,log,t:lowercase"
-SecRule ARGS:hash "@streq d41d8cd98f00b204e9800998ecf8427e" "id:2042,phase:2,pass,log,t:none,t:md5,t:hexEncode"
 SecRule ARGS:coded "@contains evil" "id:2043,phase:2,deny,log,t:none,t:base64Decode,t:urlDecodeUni,t:htmlEntityDecode,t:jsDecode,t:cssDecode,t:lowercase"
 SecRule ARGS:later "@streq 3" "id:2050,phase:3,deny,status:451,log"
 SecRule RESPONSE_STATUS "@rx ^5" "id:2051,phase:3,pass,log,msg:'the backend says %{RESPONSE_STATUS}'"
@@ -90,6 +86,19 @@ SecRuleUpdateTargetById 942100 "!ARGS:sql"
 SecRuleUpdateTargetByTag attack-rce "!REQUEST_COOKIES:/^pref/"
 SecRuleUpdateActionById 941100 "pass,status:410"
 SecRuleRemoveById 920320
+`
+
+// unknownRules look at what is not known before a rule runs.
+const unknownRules = `
+SecRule ARGS_COMBINED_SIZE "@gt 2000" "id:2039,phase:2,pass,log,setvar:tx.large=1"
+SecRule ARGS:hash "@streq d41d8cd98f00b204e9800998ecf8427e" "id:2042,phase:2,pass,log,t:none,t:md5,t:hexEncode"
+`
+
+// oddRules do what makes all requests run in full.
+const oddRules = `
+SecRule REQUEST_METHOD "@streq DELETE" "id:1030,phase:1,pass,log,msg:'it deletes'"
+SecRule REQUEST_METHOD "@streq DELETE" "id:1031,phase:1,pass,nolog,setvar:tx.deletes=1"
+SecRule TX:deletes "@eq 1" "id:1032,phase:2,pass,log,setvar:!tx.deletes,msg:'at last'"
 `
 
 // decidingRules makes rules of their own decide, from the first phase on, with and
@@ -143,11 +152,19 @@ func contestPolicies(t testing.TB, files map[string]string) map[string]Policy {
 	rules := func(p *Policy) {
 		p.RulesBefore, p.RulesAfter = []string{files["before"]}, []string{files["after"]}
 	}
+	unknown := func(p *Policy) {
+		rules(p)
+		p.RulesAfter = append(p.RulesAfter, files["unknown"])
+	}
 	observe := func(p *Policy) { p.Mode = gate.Watch }
 	high := func(p *Policy) { p.InboundThreshold, p.OutboundThreshold = 10_000, 10_000 }
 	early := func(p *Policy) { p.EarlyBlocking = true }
+	// What benign requests send, beyond what the Core Rule Set lets pass by itself.
+	types := func(p *Policy) {
+		p.ContentTypes = []string{formType, "multipart/form-data", "text/xml", "application/xml", "application/soap+xml", "application/json", "application/x-ndjson", "text/plain"}
+	}
 	return map[string]Policy{
-		"1": with(), "2": with(level(2)), "3": with(level(3)), "4": with(level(4)),
+		"1": with(types), "2": with(types, level(2)), "3": with(types, level(3)), "4": with(types, level(4)),
 		"suite": with(level(4), observe, body("all"), func(p *Policy) {
 			p.RulesBefore = []string{files["suite"]}
 			p.Methods = []string{"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "PROPFIND", "SUBSCRIBE", "TEST", "FOO", "REALLYLONGUNREALMETHOD"}
@@ -161,14 +178,15 @@ func contestPolicies(t testing.TB, files map[string]string) map[string]Policy {
 		"narrow types": with(func(p *Policy) {
 			p.ContentTypes, p.Versions = []string{"application/json", "text/plain"}, []string{"HTTP/1.1"}
 		}),
-		"rules": with(rules, body("all")), "rules 3": with(rules, level(3), high, body("all")), "rules observed": with(rules, observe, level(2), body("all")), "rules early": with(rules, early),
-		"own": with(func(p *Policy) { p.CRS, p.RulesAfter = crsOff, []string{files["decidingRules"]} }, body("all")),
+		"rules": with(rules, body("all")), "rules 3": with(rules, level(3), high, body("all")), "rules observed": with(unknown, observe, level(2), body("all")), "rules early": with(rules, early),
+		"odd rules": with(rules, level(2), func(p *Policy) { p.RulesBefore = append(p.RulesBefore, files["odd"]) }),
+		"own":       with(func(p *Policy) { p.CRS, p.RulesAfter = crsOff, []string{files["decidingRules"]} }, body("all")),
 		"own observed": with(func(p *Policy) {
 			p.CRS, p.RulesBefore, p.RulesAfter = crsOff, []string{files["before"]}, []string{files["decidingRules"]}
 		}, observe),
 		"exclusions":          with(level(2), body("all"), func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"test", "admin"} }),
 		"exclusions observed": with(level(4), observe, func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"test"} }),
-		"everything":          with(rules, level(2), func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"admin"} }),
+		"everything":          with(unknown, level(2), func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"admin"} }),
 	}
 }
 
@@ -176,7 +194,7 @@ func contestPolicies(t testing.TB, files map[string]string) map[string]Policy {
 // them; what is most used comes more often.
 var contestNames = []string{
 	"1", "rules", "2", "4", "exclusions", "suite", "1", "rules 3", "detect 4", "3", "own", "early", "2", "rules observed", "high 4", "small", "1", "everything",
-	"observe", "own observed", "4", "tolerant", "rules early", "2, detect 3", "silent answers", "exclusions observed", "narrow types",
+	"observe", "own observed", "4", "tolerant", "rules early", "2, detect 3", "silent answers", "exclusions observed", "narrow types", "odd rules",
 }
 
 // arena is built once: compiling the rules takes its time.
@@ -191,7 +209,7 @@ var arena struct {
 func contestFiles(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
-	for name, text := range map[string]string{"before": beforeRules, "after": afterRules, "decidingRules": decidingRules, "suite": ftw.CRSSetup} {
+	for name, text := range map[string]string{"before": beforeRules, "after": afterRules + specialRules, "unknown": unknownRules + openRules, "odd": oddRules, "decidingRules": decidingRules, "suite": ftw.CRSSetup} {
 		files[name] = writeFile(t, filepath.Join(dir, name+".conf"), text)
 	}
 	return files

@@ -374,6 +374,7 @@ type tally struct {
 	corpus      string
 	runs        map[string]int // by how the rules were run
 	requests    int
+	silent      int // that the stock engine finds nothing in
 	settled     int
 	differences int
 }
@@ -388,7 +389,7 @@ func (n *tally) String() string {
 	for _, run := range slices.Sorted(maps.Keys(n.runs)) {
 		runs = append(runs, fmt.Sprintf("%d %s", n.runs[run], cmp.Or(run, "untold")))
 	}
-	return fmt.Sprintf("%s: %d requests, %s, %d settled, %d differences", n.corpus, n.requests, strings.Join(runs, ", "), n.settled, n.differences)
+	return fmt.Sprintf("%s: %d requests, %d of them silent, %s, %d settled, %d differences", n.corpus, n.requests, n.silent, strings.Join(runs, ", "), n.settled, n.differences)
 }
 
 // proven is the share of the requests that were proven.
@@ -406,6 +407,9 @@ func compareEngines(t *testing.T, c *contest, tr *trial, n *tally) {
 	n.mu.Lock()
 	n.requests++
 	n.runs[fast.run]++
+	if d == nil && fast.silent() {
+		n.silent++
+	}
 	if settled {
 		n.settled++
 	}

@@ -129,6 +129,12 @@ const (
 // often as it is looked at in another form. Beyond it the answer is Full.
 const maxWork = 64 << 20
 
+// maxExact bounds the bytes of one request of which is found out for certain what
+// package rx has not decided at its bounded price. That is dear for so much text,
+// and cheap beside a rule that the engine runs for nothing: after hostile requests
+// some operators are undecided about harmless ones, too.
+const maxExact = 16 << 10
+
 // A Judge follows one request through its phases. It is for one goroutine at a
 // time, and must be closed.
 type Judge struct {
@@ -159,7 +165,7 @@ func (p *Prover) newJudge() *Judge {
 // false, the judge goes no further, and the answer is Full. It may be nil.
 func (p *Prover) Judge(f *Facts, heavy func() bool) *Judge {
 	j := p.judges.Get().(*Judge)
-	j.f, j.reader.budget, j.reader.turn, j.reader.heavy = f, maxWork, heavyBytes, heavy
+	j.f, j.reader.budget, j.reader.exact, j.reader.turn, j.reader.heavy = f, maxWork, maxExact, heavyBytes, heavy
 	if p.declines {
 		j.answer = Full
 	}

@@ -320,6 +320,7 @@ type reader struct {
 	turn    int         // bytes until others get their turn
 	heavy   func() bool // asked at the first time; false: nothing more is read
 	asked   bool
+	exact   int // bytes about which what is undecided may still be decided
 	spent   bool
 }
 
@@ -367,6 +368,10 @@ func (r *reader) read(s *state, value string, depth int) {
 	for i := range st.scans {
 		sc := &st.scans[i]
 		answer := sc.class.MayMatch(r.scratch[sc.set], value)
+		if answer.Unsure.Any() && len(value) <= r.exact {
+			r.exact -= len(value)
+			answer = sc.class.Match(r.scratch[sc.set], value)
+		}
 		if answer.Hits.Any() {
 			r.unsure = r.unsure || answer.Unsure.Any()
 			for op := range answer.Hits.All() {

@@ -327,6 +327,7 @@ func TestFactsWithoutEngine(t *testing.T) {
 			t.Fatal("the body was not read")
 		}
 		tr.readHead()
+		tr.prepare()
 		if !tr.settleKind() {
 			t.Fatalf("%+v", tr.verdict)
 		}
@@ -334,7 +335,6 @@ func TestFactsWithoutEngine(t *testing.T) {
 		if stop || err != nil || tr.run.tx != nil {
 			t.Fatalf("%q: stopped %v, %v, engine %v", c.body, stop, err, tr.run.tx != nil)
 		}
-		tr.prepare()
 		if err := tr.run.begin(); err != nil {
 			t.Fatal(err)
 		}

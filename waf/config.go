@@ -2,6 +2,7 @@ package waf
 
 import (
 	"cmp"
+	"time"
 
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
@@ -34,6 +35,11 @@ type Policy struct {
 	// Mode is enforce (default), observe (every rule runs, nothing is refused)
 	// or off (no transaction is made).
 	Mode gate.Mode
+	// CPUBudget is how much CPU time the rules may take over one request
+	// (cpu_budget), by an estimate from the rules that can match it and the length
+	// of its values; 0: any. What would take more is refused. It counts where the
+	// engine runs some of the rules. The configuration's default is 5 s.
+	CPUBudget time.Duration
 	// CRS says which Core Rule Set is run (crs): "builtin" (default, and what
 	// empty means) for the embedded one, "off" for none, which leaves the rule
 	// files of the operator, or the directory that holds one: its rules, in it

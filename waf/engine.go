@@ -187,6 +187,8 @@ func (p *Policy) validate() error {
 		return fmt.Errorf("detection paranoia level %d at level %d", p.DetectionParanoia, p.Paranoia)
 	case p.Engine != "" && p.Engine != FastEngine && p.Engine != StockEngine && p.Engine != CompareEngine:
 		return fmt.Errorf("engine %q", p.Engine)
+	case p.CPUBudget < 0:
+		return fmt.Errorf("CPU budget %s", p.CPUBudget)
 	case p.CompareShare < 0 || p.CompareShare > 1:
 		return fmt.Errorf("compare share %v", p.CompareShare)
 	case p.CRS == crsOff && len(p.RulesBefore)+len(p.RulesAfter) == 0:

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/corazawaf/coraza/v3/collection"
 	"github.com/corazawaf/coraza/v3/types"
@@ -88,8 +89,13 @@ func (r *evaluation) phase(n int) (*decision, error) {
 	if n == phaseLogging && r.quiet() {
 		return nil, nil
 	}
-	if n != phaseLogging && !r.turn() {
-		return nil, errShed
+	if n != phaseLogging {
+		if r.tooCostly(answer) {
+			return nil, errCostly
+		}
+		if !r.turn() {
+			return nil, errShed
+		}
 	}
 	if r.tx != nil {
 		return r.eval(n)
@@ -108,6 +114,21 @@ func (r *evaluation) phase(n int) (*decision, error) {
 		return &r.decisions[before], nil
 	}
 	return nil, nil
+}
+
+// perByte is what a rule that may match takes for a byte of a value, about: as
+// much as Coraza takes for a long text.
+const perByte = 50 * time.Nanosecond
+
+// tooCostly refuses a request over which the rules that may match would take more
+// than the policy allows. It reports whether the request ends here.
+func (r *evaluation) tooCostly(answer prover.Answer) bool {
+	if r.judge == nil || answer != prover.Guided || r.t.policy.CPUBudget == 0 {
+		return false
+	}
+	rules, bytes := r.judge.Work()
+	cost := time.Duration(rules*bytes) * perByte
+	return cost > r.t.policy.CPUBudget && r.t.find(gate.WAFTooCostly, fmt.Sprintf("%d rules may match %d bytes: about %s", rules, bytes, cost.Round(time.Millisecond)))
 }
 
 // turn waits for a turn of the engine where there is much to run.

@@ -259,6 +259,8 @@ func (t *Transaction) settle(r *evaluation, n int) gate.Verdict {
 	switch {
 	case errors.Is(err, errShed):
 		return busy()
+	case errors.Is(err, errCostly):
+		return t.verdict
 	case err != nil:
 		return t.failure(fmt.Errorf("phase %d: %w", n, err))
 	case d != nil:

@@ -29,6 +29,9 @@ const (
 // errShed ends what did not get its turn; the verdict is there.
 var errShed = errors.New("no turn to be judged")
 
+// errCostly ends what would take too much; the verdict is there.
+var errCostly = errors.New("too costly to be judged")
+
 // turns lets as many heavy requests be looked at at once as there are
 // processors, and half as many be run through many rules, so that ordinary ones,
 // which never wait here, keep their share: looking gives way every now and then,

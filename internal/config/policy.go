@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"sallyport/internal/gate"
 	"sallyport/waf"
@@ -13,7 +14,7 @@ import (
 // another one.
 func newPolicy() waf.Policy {
 	return waf.Policy{
-		Mode: gate.Enforce, Engine: waf.FastEngine, CompareShare: 0.01, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
+		Mode: gate.Enforce, Engine: waf.FastEngine, CompareShare: 0.01, CPUBudget: 5 * time.Second, Paranoia: 1, InboundThreshold: 5, OutboundThreshold: 4,
 		CRS: crsBuiltin, DetectionParanoia: 1, Inspect: mib, Decode: waf.Codings,
 		Arguments: 1000, JSONDepth: 64, GraphQL: waf.GraphQL{Depth: 16, Aliases: 30, Batch: 10},
 		ResponseBody: "errors", ResponseLimit: 512 * kib,
@@ -25,6 +26,7 @@ func (r *reader) policy(o *object) waf.Policy {
 	set(o, "mode", &p.Mode, choice(gate.Enforce, gate.Watch, gate.Off))
 	set(o, "engine", &p.Engine, choice(waf.FastEngine, waf.StockEngine, waf.CompareEngine))
 	set(o, "compare_share", &p.CompareShare, percent)
+	set(o, "cpu_budget", &p.CPUBudget, duration(0, time.Minute))
 	set(o, "crs", &p.CRS, r.core)
 	set(o, "paranoia", &p.Paranoia, integer(1, 4))
 	p.DetectionParanoia = p.Paranoia

@@ -182,6 +182,7 @@ func (p *printer) policy(name string, w waf.Policy) {
 	p.line(2, "mode: %s", w.Mode)
 	p.line(2, "engine: %s", w.Engine)
 	p.line(2, "compare_share: %s", writePercent(w.CompareShare))
+	p.line(2, "cpu_budget: %s", writeDuration(w.CPUBudget))
 	p.line(2, "crs: %s", text(w.CRS))
 	p.line(2, "paranoia: %d", w.Paranoia)
 	p.line(2, "detection_paranoia: %d", w.DetectionParanoia)

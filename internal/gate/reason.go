@@ -99,6 +99,7 @@ const (
 	WAFCharset             Reason = "waf.charset"
 	WAFGraphQLLimit        Reason = "waf.graphql_limit"
 	WAFEncoding            Reason = "waf.encoding"
+	WAFTooCostly           Reason = "waf.too_costly"
 	WAFMemory              Reason = "waf.memory"
 	WAFBusy                Reason = "waf.busy"
 	WAFEngine              Reason = "waf.engine"
@@ -464,6 +465,9 @@ var reasons = []ReasonInfo{
 	{WAFEncoding, ClassPolicy, 415, true, "a compressed body that the rules cannot read: its Content-Encoding is unknown, not in request_body.decode or one of several, it is not one complete member with nothing behind it, it grows to more than 100 times its size, or it holds much text that is not in its content", "RFC 9110 section 8.4",
 		"Attacks that hide from the rules in compressed bodies, and small bodies that fill memory.",
 		"Look at detail; send one of the codings of request_body.decode, or no Content-Encoding. A backend that expects another one needs a route of its own, with a policy whose mode is off."},
+	{WAFTooCostly, ClassPolicy, 413, true, "the rules that may match the request would take more CPU time than cpu_budget of the policy allows", "",
+		"A large body made of what rules look for, which keeps a processor busy for seconds.",
+		"Look at detail for how many rules and bytes there were. Raise cpu_budget of the policy, or lower request_body.inspect, which refuses such bodies for their size."},
 	{WAFMemory, ClassFailure, 503, true, "the memory for held bodies (waf.memory) is spent", "",
 		"Many large bodies at once.",
 		"Raise waf.memory."},

@@ -175,7 +175,7 @@ func (lo *lowering) disturbs(text string) bool {
 	if c.name == "ruleengine" {
 		return false
 	}
-	if !ok {
+	if !ok || strings.HasSuffix(c.name, "byid") && (&Rule{}).named(c.name, c.which) { // markers have the id 0
 		return true
 	}
 	for i := range lo.walk.rules {

@@ -19,6 +19,7 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 // left out. It decodes leniently, as the engine does for queries: what is not
 // a valid escape stays as it is.
 func pairs(s string, f func(offset int, name, value string) bool) {
+	var r room
 	for start := 0; start < len(s); {
 		end := strings.IndexByte(s[start:], '&')
 		if end < 0 {
@@ -28,7 +29,8 @@ func pairs(s string, f func(offset int, name, value string) bool) {
 		}
 		if pair := s[start:end]; pair != "" {
 			name, value, _ := strings.Cut(pair, "=")
-			if !f(start, unescape(name), unescape(value)) {
+			name = r.unescape(name, len(s)-start)
+			if !f(start, name, r.unescape(value, len(s)-start)) {
 				return
 			}
 		}
@@ -41,15 +43,17 @@ func pairs(s string, f func(offset int, name, value string) bool) {
 // appendix B.2.2 recommends (browsers encode one that belongs to a value), and
 // those that end a name at a bracket before an equals sign (Node's qs).
 func otherPairs(s string, to *sink) {
-	if !strings.Contains(s, ";") && !strings.Contains(s, "]=") && !strings.Contains(s, "%5") {
+	if strings.IndexByte(s, ';') < 0 && !bracketEnds(s) {
 		return
 	}
 	for pair := range strings.SplitSeq(s, "&") {
-		if bracketed := brackets.Replace(pair); strings.IndexByte(bracketed, '=') < strings.Index(bracketed, "]=") {
-			at := strings.Index(bracketed, "]=")
-			to.add(unescape(bracketed[:at+1]), unescape(bracketed[at+2:]))
+		if bracketEnds(pair) {
+			bracketed := brackets.Replace(pair)
+			if at := strings.Index(bracketed, "]="); strings.IndexByte(bracketed, '=') < at {
+				to.add(unescape(bracketed[:at+1]), unescape(bracketed[at+2:]))
+			}
 		}
-		if !strings.Contains(pair, ";") {
+		if strings.IndexByte(pair, ';') < 0 {
 			continue
 		}
 		for piece := range strings.SplitSeq(pair, ";") {
@@ -60,43 +64,100 @@ func otherPairs(s string, to *sink) {
 	}
 }
 
+// bracketEnds reports whether a bracket, encoded or not, stands right before an
+// equals sign.
+func bracketEnds(s string) bool {
+	return strings.Contains(s, "]=") || strings.Contains(s, "%5") && (strings.Contains(s, "%5D=") || strings.Contains(s, "%5d="))
+}
+
 // brackets decodes brackets and nothing else.
 var brackets = strings.NewReplacer("%5B", "[", "%5b", "[", "%5D", "]", "%5d", "]")
 
 // unescape decodes %XX and +. It returns a part of s when there is nothing to
 // decode.
 func unescape(s string) string {
-	i := strings.IndexAny(s, "%+")
-	if i < 0 {
+	i := escapeIn(s)
+	if i == len(s) {
 		return s
 	}
-	b := make([]byte, i, len(s))
-	copy(b, s)
-	for ; i < len(s); i++ {
-		switch {
-		case s[i] == '+':
-			b = append(b, ' ')
-		case s[i] == '%' && i+2 < len(s) && hexValue(s[i+1]) >= 0 && hexValue(s[i+2]) >= 0:
-			b = append(b, byte(hexValue(s[i+1])<<4|hexValue(s[i+2])))
-			i += 2
-		default:
-			b = append(b, s[i])
-		}
-	}
-	return view(b)
+	return view(appendUnescaped(make([]byte, 0, len(s)), s, i))
 }
 
-func hexValue(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
+// escapeIn is where the first byte stands in s that may be decoded; behind its
+// end when there is none.
+func escapeIn(s string) int {
+	end := len(s)
+	if at := strings.IndexByte(s, '%'); at >= 0 {
+		end = at
 	}
-	return -1
+	if at := strings.IndexByte(s[:end], '+'); at >= 0 {
+		end = at
+	}
+	return end
 }
+
+// appendUnescaped appends what s decodes to, in which i is the first byte that
+// may be decoded.
+func appendUnescaped(b []byte, s string, i int) []byte {
+	b = append(b, s[:i]...)
+	for ; i < len(s); i++ {
+		c := s[i]
+		switch c {
+		case '+':
+			c = ' '
+		case '%':
+			if i+2 < len(s) {
+				if high, low := hexValue(s[i+1]), hexValue(s[i+2]); high|low >= 0 {
+					c = byte(high<<4 | low)
+					i += 2
+				}
+			}
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
+// A room is memory that the names and values of one form share.
+type room []byte
+
+// Bounds of a room, and of what it is shared for.
+const (
+	maxRoom   = 1 << 10
+	maxShared = maxRoom / 4
+)
+
+// unescape does what the function does. Up to rest bytes are still to come, s
+// among them.
+func (r *room) unescape(s string, rest int) string {
+	i := escapeIn(s)
+	if i == len(s) || len(s) > maxShared {
+		return unescape(s)
+	}
+	b := *r
+	if cap(b)-len(b) < len(s) {
+		b = make([]byte, 0, min(rest, maxRoom))
+	}
+	from := len(b)
+	*r = appendUnescaped(b, s, i)
+	return view((*r)[from:])
+}
+
+// hexValue is what a hexadecimal digit stands for; negative for another byte.
+func hexValue(c byte) int { return int(hexValues[c]) }
+
+var hexValues = func() (values [256]int8) {
+	for c := range values {
+		values[c] = -1
+	}
+	for value, c := range "0123456789abcdef" {
+		values[c] = int8(value)
+	}
+	for value, c := range "ABCDEF" {
+		values[c] = int8(10 + value)
+	}
+	return values
+}()
 
 // readForm takes an application/x-www-form-urlencoded body apart. Clients that
 // send JSON and forget to say so send one pair, which is the whole text: it is

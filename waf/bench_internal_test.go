@@ -13,6 +13,7 @@ import (
 	corazahttp "github.com/corazawaf/coraza/v3/http"
 
 	"sallyport/internal/gate"
+	"sallyport/internal/traffic"
 	"sallyport/waf/coding"
 )
 
@@ -96,6 +97,32 @@ func BenchmarkReadHead(b *testing.B) {
 			for b.Loop() {
 				t := Transaction{engine: e, policy: e.policies["default"], req: req}
 				t.readHead()
+				t.dropFacts()
+			}
+		})
+	}
+}
+
+// BenchmarkReadBody measures how long it takes to read the head and a body that
+// is held into facts, for the mixes that have one.
+func BenchmarkReadBody(b *testing.B) {
+	e := sharedEngine(b)
+	for _, mix := range []string{traffic.Form, traffic.JSON1K, traffic.JSONFields, traffic.JSONText, traffic.Hostile} {
+		b.Run(mix, func(b *testing.B) {
+			generator := traffic.New(mix, traffic.Fresh, 1)
+			var asked []*gate.Request
+			var bodies [][]byte
+			for i := range 16 {
+				r := generator.Request(i)
+				asked, bodies = append(asked, received(&r)), append(bodies, r.Body)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				t := Transaction{engine: e, policy: e.policies["default"], req: asked[i%len(asked)]}
+				t.readHead()
+				if t.kind != kindMultipart {
+					t.parse(view(bodies[i%len(bodies)]), false)
+				}
 				t.dropFacts()
 			}
 		})

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	vars "github.com/corazawaf/coraza/v3/types/variables"
@@ -223,7 +224,9 @@ func readUpTo(ctx context.Context, l *lease, r io.Reader, limit, length int64) (
 			if err := l.take(ctx, size-int64(cap(held))); err != nil {
 				return nil, false, err
 			}
-			held = append(make([]byte, 0, size), held...)
+			larger := append(newHold(size), held...)
+			outgrow(held)
+			held = larger
 		}
 		n, err := r.Read(held[len(held):cap(held)])
 		held = held[:len(held)+n]
@@ -238,6 +241,33 @@ func readUpTo(ctx context.Context, l *lease, r io.Reader, limit, length int64) (
 			if empty++; empty == 100 {
 				return held, false, io.ErrNoProgress
 			}
+		}
+	}
+}
+
+// outgrown are buffers of bodies that were held in larger ones then, of
+// firstHold bytes and each twice the one before. What a body is held in at last
+// is not among them: the facts are made of it.
+var outgrown [8]sync.Pool
+
+// newHold is a buffer for a body.
+func newHold(size int64) []byte {
+	for i := range outgrown {
+		if size == firstHold<<i {
+			if b, ok := outgrown[i].Get().(*[]byte); ok {
+				return *b
+			}
+		}
+	}
+	return make([]byte, 0, size)
+}
+
+// outgrow takes a buffer back that nobody uses any more.
+func outgrow(b []byte) {
+	for i := range outgrown {
+		if cap(b) == firstHold<<i {
+			b = b[:0]
+			outgrown[i].Put(&b)
 		}
 	}
 }

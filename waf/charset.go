@@ -3,7 +3,6 @@ package waf
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 
 	"sallyport/internal/gate"
@@ -35,7 +34,7 @@ func readableCharset(name string) bool {
 // reading the body; empty when it does not. Some applications look for the word
 // wherever it stands, so every place counts.
 func typeCharset(contentType string) string {
-	var found []string
+	found, first, several := false, "", false
 	for rest := strings.ToLower(contentType); ; {
 		_, after, more := strings.Cut(rest, "charset")
 		if !more {
@@ -56,9 +55,12 @@ func typeCharset(contentType string) string {
 		if !readableCharset(value) {
 			return fmt.Sprintf("charset %.40q", value)
 		}
-		found = append(found, value)
+		if !found {
+			found, first = true, value
+		}
+		several = several || value != first
 	}
-	if slices.Sort(found); len(slices.Compact(found)) > 1 {
+	if several {
 		return "two charsets"
 	}
 	return ""

@@ -25,6 +25,12 @@ const (
 	jsonFloor  = 16 << 10
 )
 
+// Bounds of the memory that names are given at a time.
+const (
+	minNames = 64
+	maxNames = 4 << 10
+)
+
 // errDuplicate is wrapped by the error about an object that names a key twice.
 var errDuplicate = errors.New("duplicate key")
 
@@ -136,10 +142,11 @@ type jsonReader struct {
 	i         int
 	to        *sink
 	path      []byte
-	budget    int  // bytes of names and values that may still be handed on
-	arrays    int  // lengths handed on
-	separator byte // counts as white space; 0: none
-	quote     byte // what ends a string
+	names     []byte // handed on, and room for more
+	budget    int    // bytes of names and values that may still be handed on
+	arrays    int    // lengths handed on
+	separator byte   // counts as white space; 0: none
+	quote     byte   // what ends a string
 	duplicate error
 	loose     bool // strings hold whatever some reader lets pass
 	root      int  // bytes of the path that name the whole text
@@ -173,8 +180,19 @@ func (j *jsonReader) add(value string) error {
 	if err := j.spend(len(value)); err != nil {
 		return err
 	}
-	j.to.add(string(j.path), value)
+	j.to.add(j.name(), value)
 	return nil
+}
+
+// name is the current path. Names share memory, of which there is about as much
+// as they need together.
+func (j *jsonReader) name() string {
+	if cap(j.names)-len(j.names) < len(j.path) {
+		j.names = make([]byte, 0, max(len(j.path), min(max(len(j.s)/2, minNames), maxNames)))
+	}
+	from := len(j.names)
+	j.names = append(j.names, j.path...)
+	return view(j.names[from:])
 }
 
 // empty hands on an object or array without elements, so that rules see its
@@ -215,7 +233,7 @@ func (j *jsonReader) length(n int) error {
 	if err := j.spend(len(value)); err != nil {
 		return err
 	}
-	j.to.facts.Add(j.to.args, string(j.path), value)
+	j.to.facts.Add(j.to.args, j.name(), value)
 	return nil
 }
 
@@ -248,6 +266,9 @@ func (j *jsonReader) value(depth int) error {
 		}
 		if bytes.HasSuffix(j.path, queryKey) && j.top() {
 			j.to.document(text) //nolint:errcheck // then it is just a text
+		}
+		if err == nil {
+			return j.add(text)
 		}
 		return errors.Join(j.add(text), err)
 	}

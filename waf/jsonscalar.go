@@ -74,30 +74,63 @@ func (j *jsonReader) literal(c byte) error {
 func (j *jsonReader) text() (string, error) {
 	j.i++
 	start := j.i
-	for ; j.i < len(j.s); j.i++ {
+	for j.plain(); j.i < len(j.s); j.plain() {
 		switch c := j.s[j.i]; {
 		case c == j.quote:
 			j.i++
 			return j.s[start : j.i-1], nil
 		case c == '\\':
-			return j.escaped([]byte(j.s[start:j.i]))
-		case c < ' ' && !j.loose:
+			return j.escaped(start)
+		case !j.loose:
 			return "", errors.New("a control in a string")
 		}
+		j.i++
 	}
 	return j.s[start:], errCut
 }
 
-func (j *jsonReader) escaped(b []byte) (string, error) {
+// plain goes on to the next byte of a string that may mean something else than
+// itself: a quote of the kind that ends it, a backslash, a control.
+func (j *jsonReader) plain() {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	quotes := ones * uint64(j.quote)
+	s, i := j.s, j.i
+	for ; len(s)-i >= 8; i += 8 {
+		b := s[i : i+8]
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		// The highest bit of the first byte that is zero, or less than a space,
+		// and of none before it.
+		quote, backslash := w^quotes, w^ones*'\\'
+		if ((quote-ones)&^quote|(backslash-ones)&^backslash|(w-ones*' ')&^w)&highs != 0 {
+			break
+		}
+	}
+	for i < len(s) && s[i] >= ' ' && s[i] != j.quote && s[i] != '\\' {
+		i++
+	}
+	j.i = i
+}
+
+// escaped decodes a string that begins at start and has its first escape where
+// the reader is.
+func (j *jsonReader) escaped(start int) (string, error) {
+	b := append(make([]byte, 0, j.textEnd()-start), j.s[start:j.i]...)
 	for j.i < len(j.s) {
+		run := j.i
+		j.plain()
+		b = append(b, j.s[run:j.i]...)
+		if j.i == len(j.s) {
+			break
+		}
 		c := j.s[j.i]
 		j.i++
 		switch {
 		case c == j.quote:
 			return view(b), nil
-		case c < ' ' && !j.loose:
+		case c == '\\':
+		case !j.loose:
 			return "", errors.New("a control in a string")
-		case c != '\\':
+		default:
 			b = append(b, c)
 			continue
 		}
@@ -139,6 +172,19 @@ func (j *jsonReader) escaped(b []byte) (string, error) {
 		}
 	}
 	return view(b), errCut
+}
+
+// textEnd is where the string ends that the reader is in; the end of the body
+// when it does not.
+func (j *jsonReader) textEnd() int {
+	ahead := jsonReader{s: j.s, i: j.i, quote: j.quote}
+	for ahead.plain(); ahead.i < len(j.s) && j.s[ahead.i] != j.quote; ahead.plain() {
+		if j.s[ahead.i] == '\\' {
+			ahead.i++
+		}
+		ahead.i = min(ahead.i+1, len(j.s))
+	}
+	return ahead.i
 }
 
 // unicode reads the four digits after \u and, for a high surrogate, the low

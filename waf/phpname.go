@@ -24,10 +24,26 @@ func renamed(name string) string {
 
 var underscores = strings.NewReplacer(" ", "_", ".", "_", "[", "_")
 
+// argumentNames are names of parameters and cookies, in lower case.
+type argumentNames struct {
+	known   map[string]bool
+	lengths uint64 // a bit for each length that some have, the last for all from there on
+}
+
+// add adds a name, which is in lower case.
+func (a *argumentNames) add(name string) {
+	if a.known == nil {
+		a.known = map[string]bool{}
+	}
+	a.known[name] = true
+	a.lengths |= lengthBit(len(name))
+}
+
+func lengthBit(n int) uint64 { return 1 << min(n, 63) }
+
 // namedArguments are the parameters and cookies that rules name and that PHP
-// may file others under, in lower case.
-func namedArguments(sources []source) map[string]bool {
-	named := map[string]bool{}
+// may file others under.
+func namedArguments(sources []source) (named argumentNames) {
 	for _, s := range sources {
 		for _, d := range s.directives {
 			if d.name != "secrule" {
@@ -38,7 +54,7 @@ func namedArguments(sources []source) map[string]bool {
 				switch strings.ToUpper(strings.TrimLeft(collection, "&")) {
 				case "ARGS", "ARGS_GET", "ARGS_POST", "REQUEST_COOKIES":
 					if key = strings.ToLower(strings.Trim(key, "'")); key != "" && key[0] != '/' {
-						named[key] = true
+						named.add(key)
 					}
 				}
 			}
@@ -50,11 +66,44 @@ func namedArguments(sources []source) map[string]bool {
 // alias returns the name that rules have for what is sent under another one;
 // empty when they have none.
 func (r *ruleset) alias(name string) string {
-	if len(r.named) == 0 {
+	if r.named.lengths == 0 {
 		return ""
 	}
-	if other := renamed(name); other != name && r.named[strings.ToLower(other)] {
+	var effects uint8
+	for i := range len(name) {
+		effects |= namings[name[i]]
+	}
+	if effects&renames == 0 {
+		return ""
+	}
+	if effects&foreign == 0 { // else it may be longer in lower case
+		filed := strings.TrimLeft(name, " ")
+		if end := strings.IndexByte(filed, 0); end >= 0 {
+			filed = filed[:end]
+		}
+		if r.named.lengths&lengthBit(len(filed)) == 0 {
+			return ""
+		}
+	}
+	if other := renamed(name); other != name && r.named.known[strings.ToLower(other)] {
 		return other
 	}
 	return ""
 }
+
+// What bytes do to a name that has them.
+const (
+	renames = 1 << iota // PHP may file it under another
+	foreign             // its case is not that of ASCII
+)
+
+// namings are the effects of each byte.
+var namings = func() (n [256]uint8) {
+	for _, c := range " .[\x00" {
+		n[c] = renames
+	}
+	for c := 0x80; c < len(n); c++ {
+		n[c] = foreign
+	}
+	return n
+}()

@@ -30,7 +30,7 @@ type ruleset struct {
 	waf   coraza.WAF
 	crs   string // its version
 	rules index
-	named map[string]bool // parameters and cookies that rules name
+	named argumentNames // parameters and cookies that rules name
 }
 
 // close gives back what the engine remembers for the set.

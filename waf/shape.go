@@ -29,8 +29,17 @@ const (
 // formPartHead finds the head of a part of a form.
 var formPartHead = regexp.MustCompile(`(?i)(?:^|[\r\n])content-disposition[ \t]*:[^\r\n]*(?:form-data|[;\s]name\*?\s*=)`)
 
-// formLike finds the beginning of a form.
-var formLike = regexp.MustCompile(`^[A-Za-z0-9_.~%+*\[\]-]{1,256}=`)
+// formLike reports whether a text begins like a form: with a name of no more
+// than 256 characters, and an equals sign.
+func formLike(s string) bool {
+	end := strings.IndexByte(s[:min(len(s), 257)], '=')
+	for i := range max(end, 0) {
+		if c := s[i]; !alphanumeric(c) && strings.IndexByte("_.~%+*[]-", c) < 0 {
+			return false
+		}
+	}
+	return end > 0
+}
 
 // byteOrderMark is what some clients put before UTF-8.
 const byteOrderMark = "\uFEFF"
@@ -47,7 +56,7 @@ func shapeOf(body string) shape {
 		return shapeXML
 	case strings.HasPrefix(start, "--") && formPartHead.MatchString(start):
 		return shapeMultipart
-	case formLike.MatchString(start):
+	case formLike(start):
 		return shapeForm
 	}
 	return shapeOther

@@ -396,4 +396,20 @@ func TestReadUpTo(t *testing.T) {
 			t.Errorf("%+v: %d bytes, more %v, %v, leased %d", tc, len(held), more, err, l.held)
 		}
 	}
+	// What is held is nobody else's: not even of those who outgrew the same
+	// buffers.
+	held := make([][]byte, 40)
+	var all sync.WaitGroup
+	for i := range held {
+		all.Go(func() {
+			l := lease{from: newBudget(1 << 20)}
+			held[i], _, _ = readUpTo(context.Background(), &l, bytes.NewReader(bytes.Repeat([]byte{byte(i)}, 900*i)), 1<<20, -1)
+		})
+	}
+	all.Wait()
+	for i, b := range held {
+		if len(b) != 900*i || bytes.Count(b, []byte{byte(i)}) != len(b) {
+			t.Errorf("the %d bytes that were held as %d are others now", len(b), i)
+		}
+	}
 }

@@ -2,7 +2,9 @@ package waf
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -58,6 +60,48 @@ func TestPoliciesTellHowTheyRun(t *testing.T) {
 		}
 		if told := logs.FilterField(zap.String("problem", "policy api: "+text)).Len(); (told == 1) != (len(info.Unproven) > 0) {
 			t.Errorf("%s: the log tells %d times", tc.name, told)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDocumentedObstacles holds docs/tune.md to what keeps requests from being
+// proven: each operator, transformation and variable that it names does.
+func TestDocumentedObstacles(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "tune.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, "list.txt"), "10.0.0.1\n")
+	_, section, _ := strings.Cut(string(doc), "\n## How the rules are run\n")
+	row := regexp.MustCompile(`(?m)^\| an operator, a transformation.*$`).FindString(section)
+	named := regexp.MustCompile("`(@|t:|[A-Z]+_)([A-Za-z0-9_]+)`").FindAllStringSubmatch(row, -1)
+	if len(named) < 14 {
+		t.Fatalf("%d are named, want more", len(named))
+	}
+	arguments := map[string]string{"pmFromDataset": "set", "ipMatchFromFile": "list.txt", "validateNid": "us [0-9]+", "validateSchema": "schema.json"}
+	writeFile(t, filepath.Join(dir, "schema.json"), `{"type":"object"}`)
+	for _, m := range named {
+		rule := "SecRule " + m[1] + m[2] + ` "@streq a" "id:1,phase:2,deny"`
+		switch m[1] {
+		case "@":
+			rule = "SecDataset set `\nevil\n`\nSecRule ARGS \"@" + m[2] + " " + arguments[m[2]] + `" "id:1,phase:2,deny"`
+		case "t:":
+			rule = `SecRule ARGS "@streq a" "id:1,phase:2,deny,t:` + m[2] + `"`
+		}
+		file := writeFile(t, filepath.Join(dir, "rules.conf"), rule+"\n")
+		p := standard()
+		p.CRS, p.RulesAfter = crsOff, []string{file}
+		e, err := New(Config{Memory: 1 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop())
+		if err != nil {
+			t.Errorf("%s: %v", m[0], err)
+			continue
+		}
+		if info := e.Policies()["default"]; info.Full || len(info.Unproven) != 1 {
+			t.Errorf("%s: full %v, unproven %v, want one rule that is in the way", m[0], info.Full, info.Unproven)
 		}
 		if err := e.Close(); err != nil {
 			t.Error(err)

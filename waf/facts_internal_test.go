@@ -146,9 +146,10 @@ func holdHead(t *testing.T, e *Engine, c call) {
 	readTarget(line, req.Head, p.Arguments)
 	same(t, fmt.Sprintf("the target %.1000q", c.target), line, tx)
 	for _, fact := range line.All(vars.ArgsGet) { // in the same order, too
+		lower := strings.ToLower(fact.Key) // which is not the same as to fold it
 		var want []string
 		for _, other := range line.All(vars.ArgsGet) {
-			if strings.ToLower(other.Key) == strings.ToLower(fact.Key) {
+			if strings.ToLower(other.Key) == lower {
 				want = append(want, other.Value)
 			}
 		}

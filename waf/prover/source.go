@@ -62,12 +62,6 @@ var settled = map[Variable]bool{
 	vars.URIParseError: true, vars.ArgumentsLimitReached: true,
 }
 
-// fromResponse are the variables that a response fills.
-var fromResponse = map[Variable]bool{
-	vars.ResponseHeaders: true, vars.ResponseStatus: true, vars.ResponseProtocol: true, vars.ResponseBody: true,
-	vars.ResponseContentLength: true, vars.ResponseContentType: true, vars.OutboundDataError: true,
-}
-
 func init() {
 	for _, v := range several {
 		if sources[v] == nil {

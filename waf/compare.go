@@ -41,6 +41,20 @@ func stricter(v, than gate.Verdict) bool {
 	return rank(v) > rank(than)
 }
 
+// accompanied reports whether all rules run a phase beside those that were chosen.
+// Where they would have to wait for their turn, the comparison is given up: no
+// request is kept for one, or shed.
+func (t *Transaction) accompanied(n int) bool {
+	if t.shadow == nil {
+		return false
+	}
+	if t.shed || n != phaseLogging && !t.soonTurn(len(t.policy.rules.rules), t.facts.Bytes()) {
+		t.shadow.close()
+		t.shadow = nil
+	}
+	return t.shadow != nil
+}
+
 // compare tells whether all rules have found the same as those that were chosen.
 // Where they have not, that is an error of ours.
 func (t *Transaction) compare() {
@@ -50,8 +64,8 @@ func (t *Transaction) compare() {
 		return
 	}
 	most, least := maps.Clone(all), maps.Clone(all)
-	if t.engine.turns.free.TryAcquire(1) {
-		defer t.engine.turns.free.Release(1)
+	if t.engine.turns.engine.TryAcquire(1) {
+		defer t.engine.turns.engine.Release(1)
 		if t.vary(chosen, most, least) {
 			return
 		}

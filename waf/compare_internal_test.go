@@ -13,11 +13,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/sync/semaphore"
 
 	"sallyport/internal/gate"
 	"sallyport/waf/prover"
@@ -315,6 +317,39 @@ func TestCompareShare(t *testing.T) {
 	}
 }
 
+// TestCompareWaitsForNobody leaves out comparisons for which there is no room: a
+// request is not shed, nor kept, for what is only compared.
+func TestCompareWaitsForNobody(t *testing.T) {
+	e, logs := comparing(t, decidingRules)
+	long := post(formType, "a="+strings.Repeat("fine ", 4<<10))
+	agreed(t, "with room", run(e, long).result)
+	for _, tc := range []struct {
+		name  string
+		turns *semaphore.Weighted
+	}{{"no turn of the engine", e.turns.engine}, {"no turn to look", e.turns.free}} {
+		n := int64(0)
+		for tc.turns.TryAcquire(1) {
+			n++
+		}
+		if tc.turns == e.turns.free { // one for the request itself
+			tc.turns.Release(1)
+			n--
+		}
+		began := time.Now()
+		o := run(e, long)
+		o.expect(t, tc.name, gate.Pass, "")
+		if took := time.Since(began); o.result.Compared != (tc.turns == e.turns.free) || took > turnWait/2 {
+			t.Errorf("%s: compared %v in %s", tc.name, o.result.Compared, took)
+		}
+		agreed(t, tc.name+", a light request", run(e, get("/?a=b")).result)
+		tc.turns.Release(n)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("it is logged: %v", logs.All())
+	}
+	agreed(t, "with room again", run(e, long).result)
+}
+
 // TestCompareFails makes failures of the stock side what failures of the engine ever are.
 func TestCompareFails(t *testing.T) {
 	plugins.RegisterOperator("testPanic", func(plugintypes.OperatorOptions) (plugintypes.Operator, error) { return panicking{}, nil })
@@ -378,6 +413,7 @@ func TestStockAgreesWithItself(t *testing.T) {
 	requests = max(requests/20, 100)
 	core, logs := observer.New(zap.ErrorLevel)
 	e := &Engine{log: zap.New(core), memory: newBudget(1 << 30), decoders: newDecoders(1 << 30), turns: newTurns(), policies: map[string]*policy{}}
+	e.turns.free, e.turns.engine = semaphore.NewWeighted(100), semaphore.NewWeighted(100) // nothing is left out
 	for name, c := range contests(t) {
 		fast, stock := *c.fast.engine.policies[c.fast.policy], *c.fast.engine.policies[c.fast.policy]
 		fast.Engine, fast.CompareShare = CompareEngine, 1

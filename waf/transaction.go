@@ -242,7 +242,7 @@ func (t *Transaction) prepare() {
 func (t *Transaction) phase(n int) bool {
 	t.facts.Mark(n)
 	v := t.settle(&t.run, n)
-	if t.shadow != nil {
+	if t.accompanied(n) {
 		all := t.settle(t.shadow, n)
 		if stricter(v, all) {
 			t.chosen = true

@@ -21,9 +21,11 @@ const (
 	// from about a millisecond.
 	dear = 20 << 10
 	// turnWait is how long a turn is waited for before the request is shed, and
-	// turnQueue how many may wait for each that runs.
+	// turnQueue how many may wait for each that runs. turnSoon is how long one is
+	// waited for that is not needed.
 	turnWait  = 5 * time.Second
 	turnQueue = 256
+	turnSoon  = 100 * time.Millisecond
 )
 
 // errShed ends what did not get its turn; the verdict is there.
@@ -75,6 +77,26 @@ func (t *Transaction) engineTurn(rules, bytes int) bool {
 	}
 	t.inTurn = t.await(t.engine.turns.free) // nobody keeps one while waiting
 	return t.inTurn
+}
+
+// soonTurn is engineTurn for what can be left out: it waits for a moment, and
+// reports false without a verdict.
+func (t *Transaction) soonTurn(rules, bytes int) bool {
+	if t.inEngine || rules*bytes < dear {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(t.req.HTTP.Context(), turnSoon)
+	defer cancel()
+	all := t.engine.turns
+	if all.engine.Acquire(ctx, 1) != nil {
+		return false
+	}
+	if !t.inTurn && all.free.Acquire(ctx, 1) != nil {
+		all.engine.Release(1)
+		return false
+	}
+	t.inTurn, t.inEngine = true, true
+	return true
 }
 
 // await takes one of the turns, or a verdict.

@@ -226,12 +226,11 @@ func (r *evaluation) eval(n int) (*decision, error) {
 	return d, nil
 }
 
-// processor is how the rules of phase 1 have the body read.
-func (r *evaluation) processor() string {
-	if r.tx != nil { // a rule may have chosen another
+// processor is how the rules of phase 1 have the body read: as the facts say, or
+// in another way.
+func (r *evaluation) processor(facts *prover.Facts) string {
+	if r.reads = facts.Get(vars.ReqbodyProcessor); r.tx != nil {
 		r.reads = r.tx.Variables().RequestBodyProcessor().Get()
-	} else {
-		r.reads = r.t.facts.Get(vars.ReqbodyProcessor)
 	}
 	return r.reads
 }

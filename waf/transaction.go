@@ -137,9 +137,9 @@ func (t *Transaction) settleKind() bool {
 	if t.kind == kindNone {
 		return true
 	}
-	processor := t.run.processor()
+	processor := t.run.processor(t.facts)
 	if t.shadow != nil {
-		processor = t.shadow.processor()
+		processor = t.shadow.processor(t.facts)
 	}
 	if processor != t.facts.Get(vars.ReqbodyProcessor) {
 		t.facts.Set(vars.ReqbodyProcessor, processor)

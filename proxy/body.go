@@ -352,7 +352,9 @@ func newDownload(src io.ReadCloser, idle time.Duration, cancel context.CancelCau
 
 // Read implements io.Reader.
 func (d *download) Read(p []byte) (int, error) {
+	held, ok := d.src.(interface{ Held() bool })
 	switch { // between two Reads the client is waited for, and the clock stands still
+	case ok && held.Held():
 	case d.timer != nil:
 		d.timer.Reset(d.idle)
 		defer d.timer.Stop()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sallyport/internal/gate"
+	"sallyport/proxy/http1"
 )
 
 // maxHints bounds the interim answers that one request may get.
@@ -31,8 +32,8 @@ var (
 func (h *Handler) forward(v *visit) gate.Verdict {
 	p := v.arm
 	v.pool.Name = p.name
-	out, ok := h.outgoing(v)
-	if !ok {
+	var out http.Request
+	if !h.outgoing(v, &out) {
 		return gate.Refusal(gate.HTTPTargetByte, gate.Enforce, "it cannot be forwarded as it was judged")
 	}
 	p.budget.earn()
@@ -40,7 +41,7 @@ func (h *Handler) forward(v *visit) gate.Verdict {
 	d := newDeadline(v)
 	defer d.end()
 	v.lap()
-	a, resp, fail := p.send(h, v, out)
+	a, resp, fail := p.send(h, v, &out)
 	v.spent("pool")
 	d.met()
 	if fail != nil {
@@ -120,14 +121,15 @@ func (p *pool) place(v *visit, method string, last *failure) (*backend, *failure
 	return b, fail
 }
 
-// An attempt is one request to one backend.
+// An attempt is one request to one backend. It is the context of that request,
+// which carries it to the transport, and watches how it fares there.
 type attempt struct {
+	context.Context
+	cancel context.CancelCauseFunc
 	h      *Handler
 	v      *visit
 	pool   *pool
 	b      *backend
-	ctx    context.Context
-	cancel context.CancelCauseFunc
 	began  time.Time
 	// trial is set when it is to decide whether the backend comes back from an
 	// ejection, decided when it has.
@@ -151,15 +153,17 @@ type attempt struct {
 
 func newAttempt(h *Handler, v *visit, p *pool, b *backend) *attempt {
 	a := &attempt{h: h, v: v, pool: p, b: b, trial: v.ask.trial, began: time.Now()}
-	a.ctx, a.cancel = context.WithCancelCause(v.way)
-	a.ctx = httptrace.WithClientTrace(a.ctx, &httptrace.ClientTrace{
-		GetConn:              a.getConn,
-		GotConn:              a.gotConn,
-		GotFirstResponseByte: func() { a.heard.Store(true) },
-		Got1xxResponse:       a.interim,
-	})
+	a.Context, a.cancel = context.WithCancelCause(v.way)
 	b.requests.Add(1)
 	return a
+}
+
+// Value implements context.Context.
+func (a *attempt) Value(key any) any {
+	if _, ok := key.(http1.WatcherKey); ok {
+		return a
+	}
+	return a.Context.Value(key)
 }
 
 // done releases the attempt and, if its answer is not read to the end, the
@@ -196,23 +200,39 @@ func (a *attempt) failed() {
 	a.pool.failed(a.b)
 }
 
-// getConn runs before each search for a connection. What the transport refuses
-// to send at all never gets so far.
-func (a *attempt) getConn(string) { a.asked = true }
+// GetConn implements http1.Watcher. What the transport refuses to send at all
+// never gets so far.
+func (a *attempt) GetConn() { a.asked = true }
+
+// GotConn implements http1.Watcher.
+func (a *attempt) GotConn(c net.Conn, reused bool) { a.gotConn(c, reused, reused) }
 
 // gotConn runs when a connection is there and nothing is written yet.
-func (a *attempt) gotConn(info httptrace.GotConnInfo) {
+func (a *attempt) gotConn(c net.Conn, reused, idle bool) {
 	a.tries++
-	a.shared = shared(info.Conn)
+	a.shared = shared(c)
 	if a.tries > 1 && !a.again() {
 		a.cancel(errSilentTry)
 		return
 	}
-	a.reused = info.Reused && !a.shared || info.WasIdle // one that is shared breaks with requests on it, too
+	a.reused = reused && !a.shared || idle // one that is shared breaks with requests on it, too
 	a.sent = true
-	if !info.Reused {
-		a.pool.origin.leaks.learn(info.Conn.RemoteAddr())
+	if !reused {
+		a.pool.origin.leaks.learn(c.RemoteAddr())
 	}
+}
+
+// FirstByte implements http1.Watcher.
+func (a *attempt) FirstByte() { a.heard.Store(true) }
+
+// traced has net/http's client, which speaks HTTP/2, tell the attempt the same.
+func (a *attempt) traced(r *http.Request) *http.Request {
+	return r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		GetConn:              func(string) { a.GetConn() },
+		GotConn:              func(info httptrace.GotConnInfo) { a.gotConn(info.Conn, info.Reused, info.WasIdle) },
+		GotFirstResponseByte: a.FirstByte,
+		Got1xxResponse:       a.Interim,
+	}))
 }
 
 // again counts a request that the transport sends once more by itself over
@@ -228,10 +248,11 @@ func (a *attempt) again() bool {
 	return true
 }
 
-// interim passes on the hints of a backend (RFC 8297), and no other interim
-// answer: the client's 100 is ours to send (RFC 9110 section 10.1.1). It runs
-// on a goroutine of the transport, where a panic would end the process.
-func (a *attempt) interim(status int, fields textproto.MIMEHeader) (err error) {
+// Interim implements http1.Watcher. It passes on the hints of a backend (RFC
+// 8297), and no other interim answer: the client's 100 is ours to send (RFC 9110
+// section 10.1.1). Over HTTP/2 it runs on a goroutine of the transport, where a
+// panic would end the process.
+func (a *attempt) Interim(status int, fields textproto.MIMEHeader) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic in an interim answer: %v", p)
@@ -272,7 +293,7 @@ func (a *attempt) try(template *http.Request) (resp *http.Response, took time.Du
 
 // send makes the attempt.
 func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
-	out := template.WithContext(a.ctx)
+	out := template.WithContext(a)
 	u := *template.URL
 	u.Scheme, u.Host = a.b.url.Scheme, a.b.authority()
 	out.URL = &u
@@ -307,7 +328,7 @@ func (a *attempt) explain(err error) *failure {
 		return &failure{verdict: gate.Refusal(gate.HTTPFieldValue, gate.Enforce, err.Error()), final: true}
 	}
 	f := &failure{sent: a.sent, heard: a.heard.Load()}
-	late := isTimeout(err) || errors.Is(context.Cause(a.ctx), os.ErrDeadlineExceeded)
+	late := isTimeout(err) || errors.Is(context.Cause(a), os.ErrDeadlineExceeded)
 	if a.v.late() { // no time is left for another backend
 		late, f.final = true, !a.hadTime()
 	}
@@ -318,7 +339,7 @@ func (a *attempt) explain(err error) *failure {
 		late, f.final = true, true
 	}
 	f.stale = a.reused && !f.heard && !late
-	if errors.Is(context.Cause(a.ctx), errSilentTry) {
+	if errors.Is(context.Cause(a), errSilentTry) {
 		f.sent = false // the transport knows that sending again is safe
 	}
 	reason := gate.PoolBadAnswer

@@ -69,16 +69,14 @@ func (h *Handler) fateOf(canonical string) requestFate {
 // outgoing builds what backends are sent, but for the address: from the head
 // that was judged, not from what net/http made of it. It reports false when
 // the target cannot be written as it was judged.
-func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
+func (h *Handler) outgoing(v *visit, out *http.Request) bool {
 	head := v.req.Head
 	target, ok := targetURL(head.Target)
 	if !ok {
-		return nil, false
+		return false
 	}
-	out := &http.Request{
-		Method: head.Method, URL: target, Host: head.Host, Header: h.forwardedFields(v),
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}
+	out.Method, out.URL, out.Host, out.Header = head.Method, target, head.Host, h.forwardedFields(v)
+	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
 	h.locate(v.req.Place, out.Header)
 	v.site.shape(v, out)
 	if v.upload != nil {
@@ -86,7 +84,7 @@ func (h *Handler) outgoing(v *visit) (*http.Request, bool) {
 			out.TransferEncoding = []string{"chunked"}
 		}
 	}
-	return out, true
+	return true
 }
 
 // targetURL makes a URL whose request target is byte for byte the one given.
@@ -109,7 +107,7 @@ func targetURL(target string) (*url.URL, bool) {
 // adds what the backend is told about the client.
 func (h *Handler) forwardedFields(v *visit) http.Header {
 	head := v.req.Head
-	out := make(http.Header, len(head.Fields)+8)
+	out := make(http.Header, len(head.Fields)+5) // Host goes, and six come
 	named := nominated(head.Fields)
 	// spelled holds the spelling that each name came with first: fields of one
 	// name stay together and in order, however the others were spelled.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"os"
 	"strconv"
 	"sync"
@@ -112,13 +111,14 @@ func newHTTP2(cfg PoolConfig) *http.Transport {
 // servers take one over HTTP/2 (RFC 8441).
 func (t *transports) RoundTrip(r *http.Request) (*http.Response, error) {
 	upgrade := len(r.Header["Upgrade"]) > 0
+	a, _ := r.Context().Value(http1.WatcherKey{}).(*attempt) // nil: a health check
 	switch r.URL.Scheme {
 	case "https":
 		if t.tls2 == nil || upgrade {
 			break
 		}
-		if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.GetConn != nil {
-			trace.GetConn(r.URL.Host)
+		if a != nil {
+			a.GetConn()
 		}
 		http2, err := t.chooses(r.Context(), r.URL.Host)
 		if err != nil {
@@ -128,6 +128,9 @@ func (t *transports) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		if http2 {
+			if a != nil {
+				r = a.traced(r)
+			}
 			return t.tls2.RoundTrip(r)
 		}
 	case "h2c":
@@ -136,6 +139,9 @@ func (t *transports) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.WithContext(r.Context())
 		r.URL = &u
 		if !upgrade {
+			if a != nil {
+				r = a.traced(r)
+			}
 			return t.h2c.RoundTrip(r)
 		}
 	}

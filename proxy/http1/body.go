@@ -55,6 +55,10 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, b.err
 }
 
+// Held reports whether the next Read does not wait for the backend: what it
+// returns came with the head.
+func (b *body) Held() bool { return b.chunks == nil && len(b.x.c.buf) > 0 }
+
 // readPlain reads a body that has a length or ends with the connection.
 func (b *body) readPlain(p []byte) (int, error) {
 	if !b.close && int64(len(p)) > b.left {

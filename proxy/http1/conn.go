@@ -19,8 +19,9 @@ var headBuffers = sync.Pool{New: func() any { return new([headBuffer]byte) }}
 type conn struct {
 	net.Conn
 	t     *Transport
-	key   string
+	key   key
 	since time.Time // idle since
+	ear   *ear      // asks the socket; nil: not needed so far
 
 	pooled *[headBuffer]byte // nil: none is held
 	buf    []byte            // what was read beyond the last head
@@ -71,11 +72,20 @@ const (
 // request, of another client.
 func (c *conn) quiet() bool {
 	if _, wrapped := c.Conn.(*tls.Conn); !wrapped {
-		return silent(c.raw())
+		return c.silent()
 	}
 	// It may have decrypted bytes already, and its socket may hold messages
 	// that are no data, such as tickets.
-	return nothing(c.Conn, time.Unix(1, 0)) && (silent(c.raw()) || nothing(c.Conn, time.Now().Add(momentTLS)))
+	return nothing(c.Conn, time.Unix(1, 0)) && (c.silent() || nothing(c.Conn, time.Now().Add(momentTLS)))
+}
+
+// silent reports whether the socket is open and holds no bytes, without taking
+// any.
+func (c *conn) silent() bool {
+	if c.ear == nil {
+		c.ear = newEar(c.raw())
+	}
+	return c.ear.silent()
 }
 
 // nothing reports whether a Read finds nothing until the deadline.

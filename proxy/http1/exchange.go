@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"sync"
 	"time"
@@ -31,8 +30,10 @@ var (
 type exchange struct {
 	c       *conn
 	request outgoing
-	trace   *httptrace.ClientTrace
+	watcher Watcher
 	detach  func() bool // of the request's context
+	head    head        // the last that was read
+	content body        // the body behind it
 
 	mu      sync.Mutex
 	sent    bool        // the request is sent, or will not be
@@ -136,10 +137,10 @@ func (x *exchange) end(whole bool) {
 // answer reads heads until one is not interim.
 func (x *exchange) answer() (*http.Response, error) {
 	for {
-		h, err := x.head()
-		if err != nil {
+		if err := x.readHead(); err != nil {
 			return nil, err
 		}
+		h := &x.head
 		chunked, err := h.frame(x.request.Method)
 		if err != nil {
 			return nil, err
@@ -149,16 +150,14 @@ func (x *exchange) answer() (*http.Response, error) {
 		case h.StatusCode == http.StatusSwitchingProtocols:
 			return x.switched(h)
 		case h.StatusCode < 200:
-			if x.trace.Got1xxResponse != nil {
-				if err := x.trace.Got1xxResponse(h.StatusCode, textproto.MIMEHeader(h.Header)); err != nil {
-					return nil, err
-				}
+			if err := x.watcher.Interim(h.StatusCode, textproto.MIMEHeader(h.Header)); err != nil {
+				return nil, err
 			}
 			continue
 		}
 		x.hear()
-		x.body(h, chunked)
-		return h.Response, nil
+		x.body(chunked)
+		return &h.Response, nil
 	}
 }
 
@@ -170,8 +169,8 @@ func (x *exchange) hear() {
 	_ = x.c.SetReadDeadline(time.Time{}) // the next Read fails if this did
 }
 
-// head reads one head. What came behind it stays in the buffer.
-func (x *exchange) head() (head, error) {
+// readHead reads one head. What came behind it stays in the buffer.
+func (x *exchange) readHead() (err error) {
 	c := x.c
 	if c.pooled == nil {
 		c.pooled = headBuffers.Get().(*[headBuffer]byte)
@@ -183,17 +182,18 @@ func (x *exchange) head() (head, error) {
 		if end := endOfHead(c.buf, &scanned); end > 0 && end <= c.t.cfg.MaxHead {
 			text := string(c.buf[:end])
 			c.buf = c.buf[end:]
-			return parseHead(text)
+			x.head, err = parseHead(text)
+			return err
 		}
 		if len(c.buf) >= c.t.cfg.MaxHead {
-			return head{}, errEndless
+			return errEndless
 		}
 		if len(c.buf) == cap(c.buf) {
 			c.buf = append(make([]byte, 0, min(2*cap(c.buf), c.t.cfg.MaxHead)+headBuffer), c.buf...)
 		}
 		n, err := c.Read(c.buf[len(c.buf):cap(c.buf)])
-		if n > 0 && x.trace.GotFirstResponseByte != nil {
-			x.trace.GotFirstResponseByte()
+		if n > 0 {
+			x.watcher.FirstByte()
 		}
 		c.buf = c.buf[:len(c.buf)+n]
 		if err == nil || n > 0 {
@@ -205,7 +205,7 @@ func (x *exchange) head() (head, error) {
 				err = io.ErrUnexpectedEOF
 			}
 		}
-		return head{}, err
+		return err
 	}
 }
 
@@ -230,15 +230,16 @@ func endOfHead(b []byte, scanned *int) int {
 }
 
 // body makes the reader of the body.
-func (x *exchange) body(h head, chunked bool) {
-	b := &body{x: x, odd: h.odd || !h.stay, left: h.ContentLength}
+func (x *exchange) body(chunked bool) {
+	h, b := &x.head, &x.content
+	*b = body{x: x, odd: h.odd || !h.stay, left: h.ContentLength}
 	switch {
 	case x.request.Method == http.MethodHead, h.ContentLength == 0:
 		b.finish()
 		h.Body = http.NoBody
 		return
 	case chunked:
-		b.chunks = &chunkReader{trailer: func(fields http.Header) { h.addTrailer(fields) }}
+		b.chunks = &chunkReader{trailer: h.addTrailer}
 	case h.ContentLength < 0:
 		b.close = true
 	}
@@ -261,7 +262,7 @@ func (h *head) addTrailer(fields http.Header) {
 
 // switched hands the connection over to whoever asked for another protocol
 // (RFC 9110 section 7.8).
-func (x *exchange) switched(h head) (*http.Response, error) {
+func (x *exchange) switched(h *head) (*http.Response, error) {
 	if !hasToken(x.request.Header["Connection"], "upgrade") {
 		return nil, errSwitched
 	}
@@ -269,7 +270,7 @@ func (x *exchange) switched(h head) (*http.Response, error) {
 		return nil, cause(x.request.Context(), errNoAnswer)
 	}
 	h.Body = &upgraded{conn: x.c}
-	return h.Response, nil
+	return &h.Response, nil
 }
 
 // An upgraded is a connection that no longer speaks HTTP.

@@ -8,12 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/textproto"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"sallyport/proxy/http1"
 )
 
 // A wholeBody is held: its Reads never wait.
@@ -345,7 +346,7 @@ func TestInterim(t *testing.T) {
 	})
 	errEnough := errors.New("enough")
 	hints := 0
-	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(status int, fields textproto.MIMEHeader) error {
+	ctx := context.WithValue(t.Context(), http1.WatcherKey{}, watcher{interim: func(status int, fields textproto.MIMEHeader) error {
 		if hints++; status != 103 || fields["Link"][0] != "</a>" {
 			t.Errorf("interim answer %d %v", status, fields)
 		}
@@ -357,4 +358,18 @@ func TestInterim(t *testing.T) {
 	if _, err := transport(t).RoundTrip(request(ctx, "GET", b.addr, nil, 0)); !errors.Is(err, errEnough) || hints != 20 {
 		t.Errorf("%v after %d hints", err, hints)
 	}
+}
+
+// A watcher wants interim answers.
+type watcher struct {
+	http1.Watcher
+	interim func(int, textproto.MIMEHeader) error
+}
+
+func (watcher) GetConn()               {}
+func (watcher) GotConn(net.Conn, bool) {}
+func (watcher) FirstByte()             {}
+
+func (w watcher) Interim(status int, fields textproto.MIMEHeader) error {
+	return w.interim(status, fields)
 }

@@ -23,7 +23,7 @@ const maxFields = 1000
 
 // A head is what was read before a body.
 type head struct {
-	*http.Response
+	http.Response
 	// odd says that something was read that others would read in another way:
 	// the answer is good, but the connection is not used again.
 	odd  bool
@@ -35,7 +35,7 @@ type head struct {
 // space before the colon (section 5.1), folded lines (section 5.2).
 func parseHead(text string) (head, error) {
 	line, rest, odd := cutLine(text)
-	h := head{Response: &http.Response{ProtoMajor: 1}, odd: odd}
+	h := head{Response: http.Response{ProtoMajor: 1}, odd: odd}
 	switch {
 	case strings.HasPrefix(line, "HTTP/1.1 "):
 		h.Proto, h.ProtoMinor = "HTTP/1.1", 1

@@ -7,5 +7,10 @@ import (
 	"time"
 )
 
-// silent reports whether a connection is open and has no bytes to read.
-func silent(nc net.Conn) bool { return nothing(nc, time.Now().Add(moment)) }
+// An ear hears whether a connection has bytes to read.
+type ear struct{ nc net.Conn }
+
+func newEar(nc net.Conn) *ear { return &ear{nc} }
+
+// silent reports whether the connection is open and has nothing.
+func (e *ear) silent() bool { return nothing(e.nc, time.Now().Add(moment)) }

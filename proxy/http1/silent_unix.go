@@ -8,22 +8,34 @@ import (
 	"time"
 )
 
-// silent reports whether a socket is open and holds no bytes, without taking
-// any.
-func silent(nc net.Conn) bool {
-	sc, ok := nc.(syscall.Conn)
-	if !ok {
-		return nothing(nc, time.Now().Add(moment))
+// An ear hears whether a socket has bytes to read, without taking any.
+type ear struct {
+	nc     net.Conn
+	socket syscall.RawConn // nil: it cannot be asked
+	look   func(fd uintptr) bool
+	got    error
+}
+
+func newEar(nc net.Conn) *ear {
+	e := &ear{nc: nc}
+	if sc, ok := nc.(syscall.Conn); ok {
+		if rc, err := sc.SyscallConn(); err == nil {
+			e.socket, e.look = rc, e.peek
+		}
 	}
-	rc, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
+	return e
+}
+
+func (e *ear) peek(fd uintptr) bool {
 	var b [1]byte
-	var got error
-	err = rc.Read(func(fd uintptr) bool {
-		_, _, got = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
-	})
-	return err == nil && (got == syscall.EAGAIN || got == syscall.EWOULDBLOCK)
+	_, _, e.got = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return true
+}
+
+// silent reports whether the socket is open and has nothing.
+func (e *ear) silent() bool {
+	if e.socket == nil {
+		return nothing(e.nc, time.Now().Add(moment))
+	}
+	return e.socket.Read(e.look) == nil && (e.got == syscall.EAGAIN || e.got == syscall.EWOULDBLOCK)
 }

@@ -14,7 +14,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/http/httptrace"
+	"net/textproto"
 	"slices"
 	"sync"
 	"time"
@@ -37,21 +37,46 @@ type Config struct {
 }
 
 // A Transport sends requests to backends and keeps connections for the next
-// ones. It may be used by several goroutines, and is a http.RoundTripper: of
-// the hooks of net/http/httptrace it calls GetConn, GotConn,
-// GotFirstResponseByte and Got1xxResponse. The caller has to read a body to its
-// end, close it, or end the request's context.
+// ones. It may be used by several goroutines, and is a http.RoundTripper. The
+// caller has to read a body to its end, close it, or end the request's context.
 type Transport struct {
 	cfg Config
 
 	mu    sync.Mutex
-	idle  map[string][]*conn // by scheme and address, the one used last at the end
-	sweep *time.Timer        // nil: nothing is idle
+	idle  map[key][]*conn // the one used last at the end
+	sweep *time.Timer     // nil: nothing is idle
 }
+
+// A key tells which connections may be used for a request.
+type key struct{ scheme, host string }
+
+// A Watcher is told how a request fares. The context of the request carries it
+// under WatcherKey.
+type Watcher interface {
+	// GetConn is called before a connection is looked for, GotConn when there is
+	// one and nothing is written yet.
+	GetConn()
+	GotConn(c net.Conn, reused bool)
+	// FirstByte is called with each part of a head, Interim with each interim
+	// answer; its error ends the request.
+	FirstByte()
+	Interim(status int, fields textproto.MIMEHeader) error
+}
+
+// WatcherKey is the key of a Watcher in a context.
+type WatcherKey struct{}
+
+// unwatched is a Watcher that nobody has.
+type unwatched struct{}
+
+func (unwatched) GetConn()                                {}
+func (unwatched) GotConn(net.Conn, bool)                  {}
+func (unwatched) FirstByte()                              {}
+func (unwatched) Interim(int, textproto.MIMEHeader) error { return nil }
 
 // New makes a transport without connections.
 func New(cfg Config) *Transport {
-	return &Transport{cfg: cfg, idle: map[string][]*conn{}}
+	return &Transport{cfg: cfg, idle: map[key][]*conn{}}
 }
 
 // RoundTrip implements http.RoundTripper. When the context of the request ends,
@@ -64,22 +89,18 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		sent.closeBody()
 		return nil, err
 	}
-	trace := httptrace.ContextClientTrace(r.Context())
-	if trace == nil {
-		trace = &httptrace.ClientTrace{}
+	watcher, ok := r.Context().Value(WatcherKey{}).(Watcher)
+	if !ok {
+		watcher = unwatched{}
 	}
-	if trace.GetConn != nil {
-		trace.GetConn(r.URL.Host)
-	}
+	watcher.GetConn()
 	c, reused, err := t.get(r)
 	if err != nil {
 		sent.closeBody()
 		return nil, cause(r.Context(), err)
 	}
-	if trace.GotConn != nil {
-		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: reused})
-	}
-	x := &exchange{c: c, request: sent, trace: trace}
+	watcher.GotConn(c.Conn, reused)
+	x := &exchange{c: c, request: sent, watcher: watcher}
 	return x.run()
 }
 
@@ -107,9 +128,9 @@ func (t *Transport) get(r *http.Request) (c *conn, reused bool, err error) {
 	default:
 		return nil, false, errScheme
 	}
-	key := r.URL.Scheme + "://" + r.URL.Host
+	k := key{r.URL.Scheme, r.URL.Host}
 	for {
-		c := t.take(key)
+		c := t.take(k)
 		if c == nil {
 			break
 		}
@@ -122,20 +143,20 @@ func (t *Transport) get(r *http.Request) (c *conn, reused bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return &conn{Conn: nc, t: t, key: key}, false, nil
+	return &conn{Conn: nc, t: t, key: k}, false, nil
 }
 
 // take removes the idle connection that was used last.
-func (t *Transport) take(key string) *conn {
+func (t *Transport) take(k key) *conn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := t.idle[key]
+	list := t.idle[k]
 	if len(list) == 0 {
 		return nil
 	}
 	c := list[len(list)-1]
 	list[len(list)-1] = nil
-	t.idle[key] = list[:len(list)-1]
+	t.idle[k] = list[:len(list)-1]
 	return c
 }
 
@@ -174,17 +195,17 @@ func (t *Transport) expired(now time.Time) []*conn {
 	defer t.mu.Unlock()
 	var old []*conn
 	var next time.Time
-	for key, list := range t.idle {
+	for k, list := range t.idle {
 		n := 0
 		for n < len(list) && now.Sub(list[n].since) >= t.cfg.IdleTime {
 			n++
 		}
 		old = append(old, list[:n]...)
 		if list = slices.Delete(list, 0, n); len(list) == 0 {
-			delete(t.idle, key)
+			delete(t.idle, k)
 			continue
 		}
-		if t.idle[key] = list; next.IsZero() || list[0].since.Before(next) {
+		if t.idle[k] = list; next.IsZero() || list[0].since.Before(next) {
 			next = list[0].since
 		}
 	}
@@ -198,7 +219,7 @@ func (t *Transport) expired(now time.Time) []*conn {
 func (t *Transport) CloseIdleConnections() {
 	t.mu.Lock()
 	idle := t.idle
-	t.idle = map[string][]*conn{}
+	t.idle = map[key][]*conn{}
 	if t.sweep != nil {
 		t.sweep.Stop()
 		t.sweep = nil

@@ -53,6 +53,14 @@ type Metrics struct {
 	armTime   *prometheus.HistogramVec
 	leaks     *prometheus.CounterVec
 
+	// The series that every request counts in.
+	decided  *memo[[3]string, prometheus.Counter] // by action, stage, reason
+	answered *memo[string, prometheus.Counter]    // by class
+	spent    *memo[string, prometheus.Observer]   // by stage
+	ways     *memo[[3]string, prometheus.Counter] // by route, pool, class
+	wayTime  *memo[[2]string, prometheus.Observer]
+	seen     *memo[string, prometheus.Counter] // by inspected
+
 	reasons map[gate.Reason]bool // the closed set
 	snap    atomic.Pointer[func() Snapshot]
 
@@ -132,6 +140,16 @@ func New(version string) *Metrics {
 		m.reasons[info.Reason] = true
 	}
 	m.rest = m.ruleHits.WithLabelValues(other)
+	counter := func(v *prometheus.CounterVec) func(string) prometheus.Counter {
+		return func(label string) prometheus.Counter { return v.WithLabelValues(label) }
+	}
+	counter3 := func(v *prometheus.CounterVec) func([3]string) prometheus.Counter {
+		return func(labels [3]string) prometheus.Counter { return v.WithLabelValues(labels[:]...) }
+	}
+	m.decided, m.ways = newMemo(counter3(m.requests)), newMemo(counter3(m.arms))
+	m.answered, m.seen = newMemo(counter(m.responses)), newMemo(counter(m.inspected))
+	m.spent = newMemo(func(stage string) prometheus.Observer { return m.stages.WithLabelValues(stage) })
+	m.wayTime = newMemo(func(labels [2]string) prometheus.Observer { return m.armTime.WithLabelValues(labels[:]...) })
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "sallyport_build_info",
 		Help:        "Always 1; the labels tell what runs.",
@@ -149,11 +167,11 @@ func (m *Metrics) Record(r gate.Record) {
 	if r.Event != "" {
 		return
 	}
-	m.requests.WithLabelValues(actionLabel(r.Action), stageLabel(r.Stage), m.reasonLabel(r.Reason)).Inc()
+	m.decided.of([3]string{actionLabel(r.Action), stageLabel(r.Stage), m.reasonLabel(r.Reason)}).Inc()
 	for _, o := range r.Observed {
 		m.observed.WithLabelValues(stageLabel(o.Stage), m.reasonLabel(o.Reason)).Inc()
 	}
-	m.responses.WithLabelValues(classLabel(r.Response.Status)).Inc()
+	m.answered.of(classLabel(r.Response.Status)).Inc()
 	var total time.Duration
 	for _, s := range r.Spent {
 		if s.Stage == gate.Total {
@@ -161,12 +179,12 @@ func (m *Metrics) Record(r gate.Record) {
 			m.duration.Observe(total.Seconds())
 			continue
 		}
-		m.stages.WithLabelValues(spanLabel(s.Stage)).Observe(s.Took.Seconds())
+		m.spent.of(spanLabel(s.Stage)).Observe(s.Took.Seconds())
 	}
 	if r.Pool != nil {
 		route, pool := m.armLabels(r.Route, r.Pool.Name)
-		m.arms.WithLabelValues(route, pool, classLabel(r.Response.Status)).Inc()
-		m.armTime.WithLabelValues(route, pool).Observe(total.Seconds())
+		m.ways.of([3]string{route, pool, classLabel(r.Response.Status)}).Inc()
+		m.wayTime.of([2]string{route, pool}).Observe(total.Seconds())
 	}
 	if r.Mask != nil {
 		for _, l := range r.Mask.Leaks {
@@ -175,7 +193,7 @@ func (m *Metrics) Record(r gate.Record) {
 	}
 	if r.WAF != nil {
 		if seen := r.WAF.Inspected; seen != "" {
-			m.inspected.WithLabelValues(inspectedLabel(seen)).Inc()
+			m.seen.of(inspectedLabel(seen)).Inc()
 		}
 		m.engine(r.Policy, r.WAF)
 		for i := range r.WAF.Matches {

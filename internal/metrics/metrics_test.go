@@ -283,10 +283,18 @@ func TestNames(t *testing.T) {
 
 func BenchmarkRecord(b *testing.B) {
 	m := metrics.New("0.1.0")
-	r := refusal()
-	b.ReportAllocs()
-	for b.Loop() {
-		m.Record(r)
+	m.Route("site", "app")
+	pass := gate.Record{Action: "pass", Stage: gate.StagePool, Route: "site", Pool: &gate.RecordPool{Name: "app"}, Response: gate.RecordResponse{Status: 200}, WAF: &gate.RecordWAF{}}
+	for i, stage := range []string{"strict", "client", "ban", "route", "geo", "limit", "waf", "pool", "total"} {
+		pass.Spent = append(pass.Spent, gate.Span{Stage: stage, Took: time.Duration(i) * 10 * time.Microsecond})
+	}
+	for name, r := range map[string]gate.Record{"pass": pass, "refusal": refusal()} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				m.Record(r)
+			}
+		})
 	}
 }
 

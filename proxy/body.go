@@ -340,7 +340,7 @@ func (a *uploadAttempt) Close() error {
 // than idle, it is broken off.
 type download struct {
 	src    io.ReadCloser
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // of the attempt; not used where src can be aborted
 	idle   time.Duration
 	timer  *time.Timer // nil: not read yet, or no limit
 	err    error
@@ -350,16 +350,31 @@ func newDownload(src io.ReadCloser, idle time.Duration, cancel context.CancelCau
 	return &download{src: src, cancel: cancel, idle: idle}
 }
 
+// An answerBody is one that came by HTTP/1.1.
+type answerBody interface {
+	Held() bool
+	Abort(cause error)
+}
+
+// late breaks the answer off.
+func (d *download) late() {
+	if b, ours := d.src.(answerBody); ours {
+		b.Abort(os.ErrDeadlineExceeded)
+		return
+	}
+	d.cancel(os.ErrDeadlineExceeded)
+}
+
 // Read implements io.Reader.
 func (d *download) Read(p []byte) (int, error) {
-	held, ok := d.src.(interface{ Held() bool })
+	b, ours := d.src.(answerBody)
 	switch { // between two Reads the client is waited for, and the clock stands still
-	case ok && held.Held():
+	case ours && b.Held():
 	case d.timer != nil:
 		d.timer.Reset(d.idle)
 		defer d.timer.Stop()
 	case d.idle > 0:
-		d.timer = time.AfterFunc(d.idle, func() { d.cancel(os.ErrDeadlineExceeded) })
+		d.timer = time.AfterFunc(d.idle, d.late)
 		defer d.timer.Stop()
 	}
 	n, err := d.src.Read(p)

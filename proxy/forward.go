@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"net/url"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -125,12 +126,15 @@ func (p *pool) place(v *visit, method string, last *failure) (*backend, *failure
 // which carries it to the transport, and watches how it fares there.
 type attempt struct {
 	context.Context
-	cancel context.CancelCauseFunc
+	cancel context.CancelCauseFunc // nil: the context is that of the visit
 	h      *Handler
 	v      *visit
 	pool   *pool
 	b      *backend
 	began  time.Time
+	// request is what is sent, to url.
+	request http.Request
+	url     url.URL
 	// trial is set when it is to decide whether the backend comes back from an
 	// ejection, decided when it has.
 	trial, decided bool
@@ -153,7 +157,10 @@ type attempt struct {
 
 func newAttempt(h *Handler, v *visit, p *pool, b *backend) *attempt {
 	a := &attempt{h: h, v: v, pool: p, b: b, trial: v.ask.trial, began: time.Now()}
-	a.Context, a.cancel = context.WithCancelCause(v.way)
+	a.Context = v.way
+	if b.url.Scheme != "http" { // else the end of its answer ends it, and nothing else has to
+		a.Context, a.cancel = context.WithCancelCause(v.way)
+	}
 	b.requests.Add(1)
 	return a
 }
@@ -172,7 +179,9 @@ func (a *attempt) done() {
 	if a.ended.Swap(true) {
 		return
 	}
-	a.cancel(errAnswerOver)
+	if a.cancel != nil {
+		a.cancel(errAnswerOver)
+	}
 	a.pool.release(a.b)
 	if a.trial && !a.decided {
 		a.pool.undecided(a.b)
@@ -211,7 +220,7 @@ func (a *attempt) GotConn(c net.Conn, reused bool) { a.gotConn(c, reused, reused
 func (a *attempt) gotConn(c net.Conn, reused, idle bool) {
 	a.tries++
 	a.shared = shared(c)
-	if a.tries > 1 && !a.again() {
+	if a.tries > 1 && !a.again() { // http1 never tries again
 		a.cancel(errSilentTry)
 		return
 	}
@@ -293,10 +302,11 @@ func (a *attempt) try(template *http.Request) (resp *http.Response, took time.Du
 
 // send makes the attempt.
 func (a *attempt) send(template *http.Request) (*http.Response, *failure) {
-	out := template.WithContext(a)
-	u := *template.URL
-	u.Scheme, u.Host = a.b.url.Scheme, a.b.authority()
-	out.URL = &u
+	out := &a.request
+	*out = *template.WithContext(a)
+	a.url = *template.URL
+	a.url.Scheme, a.url.Host = a.b.url.Scheme, a.b.authority()
+	out.URL = &a.url
 	if out.Host == "" { // HTTP/1.0
 		out.Host = a.b.host
 	}

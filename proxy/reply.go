@@ -310,7 +310,7 @@ func (p *portion) free() {
 // cutOff is the verdict of an answer that ended before its end. It may be the
 // client's doing.
 func (a *attempt) cutOff(reason gate.Reason, err error) gate.Verdict {
-	late := errors.Is(context.Cause(a), os.ErrDeadlineExceeded) || a.v.late()
+	late := errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(context.Cause(a), os.ErrDeadlineExceeded) || a.v.late()
 	if !late {
 		if verdict, ok := a.v.clientFault(); ok {
 			return verdict

@@ -48,7 +48,7 @@ func (b *body) Read(p []byte) (int, error) {
 		b.finish()
 		b.err = io.EOF
 	case err != nil:
-		b.err = cause(b.x.request.Context(), err)
+		b.err = b.x.cause(err)
 		b.x.end(false)
 		b.x.c.release()
 	}
@@ -104,6 +104,17 @@ func (b *body) finish() {
 	whole := !b.odd && !b.close && len(b.x.c.buf) == 0
 	b.x.c.release()
 	b.x.end(whole)
+}
+
+// Abort ends the exchange, from whatever goroutine: a Read that waits fails with
+// the cause. It does nothing once the body was read to its end.
+func (b *body) Abort(cause error) {
+	b.x.mu.Lock()
+	defer b.x.mu.Unlock()
+	if !b.x.read {
+		b.x.why = cause
+		b.x.breakOff()
+	}
 }
 
 // Close implements io.Closer. A connection with an unread answer is of no use.

@@ -41,6 +41,7 @@ type exchange struct {
 	heard   bool        // the head of the answer has come
 	read    bool        // the answer was read to its end
 	broken  bool        // the connection is closed, or will be
+	why     error       // it was aborted; nil: it was not
 	late    *time.Timer // of sendGrace
 }
 
@@ -67,6 +68,16 @@ func (x *exchange) run() (*http.Response, error) {
 		err = x.sendErr
 	}
 	return nil, cause(ctx, err)
+}
+
+// cause is why reading the body has failed.
+func (x *exchange) cause(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.why != nil {
+		return x.why
+	}
+	return cause(x.request.Context(), err)
 }
 
 // abort ends the connection; whoever reads or writes on it learns of it.

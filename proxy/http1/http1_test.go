@@ -284,3 +284,53 @@ func TestHead(t *testing.T) {
 		}
 	}
 }
+
+// A body can be aborted while a Read waits for it, with a cause of its own. Once
+// it has come to its end that changes nothing: the connection is another one's.
+func TestAbort(t *testing.T) {
+	const part = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nok"
+	b := listen(t, func(c net.Conn, br *bufio.Reader, n int64) {
+		answers := []string{part, ok, ok}[n-1:]
+		for _, answer := range answers {
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			if _, err := io.WriteString(c, answer); err != nil {
+				return
+			}
+		}
+	})
+	tr := transport(t)
+	resp, err := tr.RoundTrip(request(t.Context(), "GET", b.addr, nil, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := resp.Body.(interface {
+		io.ReadCloser
+		Held() bool
+		Abort(error)
+	})
+	defer body.Close()
+	if !body.Held() {
+		t.Error("what came with the head is waited for")
+	}
+	if n, err := io.ReadFull(body, make([]byte, 2)); n != 2 || err != nil || body.Held() {
+		t.Fatalf("%d bytes, %v, held: %v", n, err, body.Held())
+	}
+	why := errors.New("enough")
+	time.AfterFunc(10*time.Millisecond, func() { body.Abort(why) })
+	if n, err := body.Read(make([]byte, 2)); n != 0 || !errors.Is(err, why) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+
+	if resp, err = tr.RoundTrip(request(t.Context(), "GET", b.addr, nil, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.(interface{ Abort(error) }).Abort(why)
+	if _, text, err := ask(t, tr, b.addr); text != "ok" || err != nil || b.conns.Load() != 2 {
+		t.Errorf("after the end: %q, %v, %d connections", text, err, b.conns.Load())
+	}
+}

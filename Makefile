@@ -53,8 +53,9 @@ slow: ## 2,000 slow clients of each kind against the built gateway: what others 
 reloads: ## 200 reloads with changing rules under load: heap, goroutines and descriptors stay flat (a minute)
 	$(GO) test -tags soak -count=1 -v -run TestTwoHundredReloads ./internal/gateway
 
-soak: ## backends that die under load for two minutes, a gigabyte each way at constant memory
+soak: ## backends that die under load for two minutes, a gigabyte each way, all mixes for ten minutes, at constant memory
 	$(GO) test -tags soak -count=1 -v -run 'TestBackendsDieUnderLoad|TestUploadsAndDownloadsStream' ./internal/gateway
+	@$(GO) run ./internal/bench soak
 
 site: ## a real site: nginx, DokuWiki and a WebSocket echo behind the gateway (as root, Debian's packages)
 	bash .ci/site

@@ -1,8 +1,8 @@
 // Command bench measures what a request costs: the gateway's process and those
 // of its alternatives, on the same requests, through sockets on loopback. It
 // prints tables in Markdown. With the argument siege it measures how long ordinary
-// visitors wait while others send the worst that is known. It is no part of the
-// gateway; make bench and make siege run it.
+// visitors wait while others send the worst that is known, and with soak whether
+// memory stays flat. It is no part of the gateway; make bench, siege and soak run it.
 package main
 
 import (
@@ -53,6 +53,8 @@ func main() {
 	case err != nil:
 	case slices.Contains(os.Args[1:], "siege"):
 		err = besiege(ctx, o, os.Stdout, os.Stderr)
+	case slices.Contains(os.Args[1:], "soak"):
+		err = soak(ctx, o, os.Stdout, os.Stderr)
 	default:
 		err = run(ctx, o, os.Stdout, os.Stderr)
 	}

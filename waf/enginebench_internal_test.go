@@ -2,6 +2,7 @@ package waf
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -162,30 +163,81 @@ func judgeOurs(b *testing.B, e *Engine, r *gate.Request) (passed, proven bool) {
 	return passed, t.Close().Run == gate.RunProven
 }
 
-// BenchmarkFloor measures what a request costs at least that is not proven: a rule
-// of the policy looks at what is not known before it runs, and nothing matches.
-// Proven is the same where it is.
+// BenchmarkFloor measures what benign requests cost that are not proven, because a
+// rule of the policy looks at what is not known before it runs: with all rules, and
+// guided. Nothing matches. Proven is the same without that rule.
 func BenchmarkFloor(b *testing.B) {
-	for _, way := range []struct{ name, rule, run string }{
-		{"proven", `SecRule ARGS:never "@streq there" "id:1,phase:2,pass,log"`, gate.RunProven},
-		{"guided", `SecRule DURATION "@lt 0" "id:1,phase:2,pass,log"`, gate.RunGuided},
-	} {
-		b.Run(way.name, func(b *testing.B) {
-			e := engineWith(b, nil, way.rule)
-			request := traffic.New(traffic.Tiny, traffic.Fresh, 1).Request(1)
-			r := received(&request)
-			b.ReportAllocs()
-			began := testkit.CPU(b)
-			for b.Loop() {
-				t := e.Begin(r)
-				if v := t.Request(); v.Action != gate.Pass {
-					b.Fatal(v)
+	const open = `SecRule DURATION "@lt 0" "id:1,phase:2,pass,log"`
+	for _, mix := range []string{traffic.Tiny, traffic.Browsing, traffic.Form} {
+		for _, way := range []struct {
+			name, rule string
+			kind       EngineKind
+			run        string
+		}{
+			{"stock", open, StockEngine, gate.RunFull}, {"guided", open, FastEngine, gate.RunGuided},
+			{"proven", `SecRule ARGS:never "@streq there" "id:1,phase:2,pass,log"`, FastEngine, gate.RunProven},
+		} {
+			b.Run(mix+"/"+way.name, func(b *testing.B) {
+				e := engineWith(b, func(p *Policy) { p.Engine = way.kind }, way.rule)
+				requests := make([]traffic.Request, 64)
+				for i := range requests {
+					requests[i] = traffic.New(mix, traffic.Fresh, 1).Request(i)
 				}
-				if in := t.Close(); in.Run != way.run || len(in.Hits) > 0 {
-					b.Fatalf("%+v", in)
+				b.ReportAllocs()
+				var cpu int64
+				for n := 0; n < b.N; n++ {
+					b.StopTimer()
+					r := received(&requests[n%len(requests)])
+					began := testkit.CPU(b)
+					b.StartTimer()
+					t := e.Begin(r)
+					v := t.Request()
+					in := t.Close()
+					cpu += testkit.CPU(b) - began
+					if v.Action != gate.Pass || in.Run != way.run || len(in.Hits) > 0 {
+						b.Fatalf("%s, %+v", v.Reason, in)
+					}
 				}
+				b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkLevels measures the same at each level of paranoia, for a few mixes: all
+// rules run by Coraza, and fast. Of higher levels the requests are no longer benign.
+func BenchmarkLevels(b *testing.B) {
+	for level := 1; level <= 4; level++ {
+		for _, kind := range []EngineKind{StockEngine, FastEngine} {
+			e := engineWith(b, func(p *Policy) {
+				p.Paranoia, p.Engine, p.InboundThreshold = level, kind, 1_000_000
+			})
+			for _, mix := range []string{traffic.Tiny, traffic.Browsing, traffic.Form, traffic.JSON1K} {
+				generator, next := traffic.New(mix, traffic.Fresh, 1), 0
+				b.Run(fmt.Sprintf("level-%d/%s/%s", level, mix, kind), func(b *testing.B) {
+					var cpu int64
+					proven := 0
+					for done := 0; done < b.N; {
+						b.StopTimer()
+						batch := make([]*gate.Request, min(32, b.N-done))
+						for i := range batch {
+							r := generator.Request(next)
+							batch[i], next = received(&r), next+1
+						}
+						done += len(batch)
+						began := testkit.CPU(b)
+						b.StartTimer()
+						for _, r := range batch {
+							if _, clean := judgeOurs(b, e, r); clean {
+								proven++
+							}
+						}
+						cpu += testkit.CPU(b) - began
+					}
+					b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+					b.ReportMetric(float64(proven)/float64(b.N), "proven")
+				})
 			}
-			b.ReportMetric(float64(testkit.CPU(b)-began)/float64(b.N), "cpu-ns/op")
-		})
+		}
 	}
 }

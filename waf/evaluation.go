@@ -19,7 +19,7 @@ import (
 	"sallyport/waf/prover"
 )
 
-// The last phases of each part of an exchange.
+// The phases of SecLang.
 const (
 	phaseHead         = 1
 	phaseRequest      = 2
@@ -90,7 +90,7 @@ func (r *evaluation) phase(n int) (*decision, error) {
 		return nil, nil
 	}
 	if n != phaseLogging {
-		if r.tooCostly(answer) {
+		if n <= phaseRequest && r.tooCostly(answer) {
 			return nil, errCostly
 		}
 		if !r.turn() {

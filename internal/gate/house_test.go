@@ -62,7 +62,7 @@ var house = map[string]room{
 var confined = map[string][]string{
 	"github.com/corazawaf/coraza/v3":             {"waf", "waf/prover", "internal/bench/stock"}, // in the prover: the numbers of its variables
 	"github.com/corazawaf/libinjection-go":       {"waf/injection"},                             // what the engine runs
-	"github.com/maypok86/otter/v2":               {"waf/prover"}, // a cache that values which come once do not empty
+	"github.com/maypok86/otter/v2":               {"waf/prover"},                                // a cache that values which come once do not empty
 	"github.com/corazawaf/coraza-coreruleset/v4": {"waf", "cmd/sallyport", "internal/bench", "internal/bench/stock"},
 	"github.com/klauspost/compress":              {"waf/coding"}, // zstd, which the standard library lacks; a faster deflate
 	"github.com/andybalholm/brotli":              {"waf/coding"}, // br, which it lacks too

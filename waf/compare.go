@@ -42,13 +42,14 @@ func stricter(v, than gate.Verdict) bool {
 }
 
 // accompanied reports whether all rules run a phase beside those that were chosen.
-// Where they would have to wait for their turn, the comparison is given up: no
-// request is kept for one, or shed.
+// Where they would have to wait for their turn, or take longer than the rules may,
+// the comparison is given up: no request is kept for one, or shed.
 func (t *Transaction) accompanied(n int) bool {
 	if t.shadow == nil {
 		return false
 	}
-	if t.shed || n != phaseLogging && !t.soonTurn(len(t.policy.rules.rules), t.facts.Bytes()) {
+	rules, bytes, budget := len(t.policy.rules.rules), t.facts.Bytes(), t.policy.CPUBudget
+	if t.shed || n != phaseLogging && (budget > 0 && time.Duration(rules*bytes)*perByte > budget || !t.soonTurn(rules, bytes)) {
 		t.shadow.close()
 		t.shadow = nil
 	}

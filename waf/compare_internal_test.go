@@ -348,6 +348,15 @@ func TestCompareWaitsForNobody(t *testing.T) {
 		t.Errorf("it is logged: %v", logs.All())
 	}
 	agreed(t, "with room again", run(e, long).result)
+
+	e, logs = comparing(t, decidingRules, func(p *Policy) { p.CPUBudget = time.Millisecond })
+	agreed(t, "within the budget", run(e, get("/?a=b")).result)
+	if o := run(e, long); o.verdict.Action != gate.Pass || o.result.Compared || o.result.Run != gate.RunProven {
+		t.Errorf("over the budget: %v, compared %v, run %q, want a pass that is proven and not compared", o.verdict, o.result.Compared, o.result.Run)
+	}
+	if logs.Len() > 0 {
+		t.Errorf("it is logged: %v", logs.All())
+	}
 }
 
 // TestCompareFails makes failures of the stock side what failures of the engine ever are.

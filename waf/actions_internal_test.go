@@ -7,6 +7,7 @@ import (
 
 	"github.com/corazawaf/coraza/v3/experimental/plugins"
 	"github.com/corazawaf/coraza/v3/experimental/plugins/plugintypes"
+	"go.uber.org/zap"
 
 	"sallyport/internal/gate"
 )
@@ -65,6 +66,28 @@ SecRule ARGS:do "@streq moved away" "id:31,phase:1,deny,status:302"
 		}
 		if w.Reason != v.Reason || w.Status != v.Status || w.Location != v.Location || !w.Passed() {
 			t.Errorf("%s: observed %+v, want what was enforced: %+v", tc.target, w, v)
+		}
+	}
+}
+
+// Log lines are made where somebody reads them: they cost as much as a rule.
+func TestLogLinesAreAskedFor(t *testing.T) {
+	p := standard()
+	for _, wanted := range []bool{true, false} {
+		e, err := New(Config{Memory: 64 << 20, LogLines: wanted, Policies: map[string]Policy{"default": p}}, zap.NewNop())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		lines := 0
+		hits := run(e, get("/?id=1'+UNION+SELECT+password+FROM+users--")).result.Hits
+		for _, h := range hits {
+			if h.LogLine != "" {
+				lines++
+			}
+		}
+		if len(hits) == 0 || (lines > 0) != wanted {
+			t.Errorf("asked for: %v; %d hits have %d log lines", wanted, len(hits), lines)
 		}
 	}
 }

@@ -15,6 +15,8 @@ type Config struct {
 	Memory int64
 	// Policies by name (policies). There is always one called default.
 	Policies map[string]Policy
+	// LogLines asks for RuleHit.LogLine, which nobody reads but the rules log.
+	LogLines bool
 }
 
 // Codings are the content codings that Policy.Decode may name.

@@ -32,6 +32,7 @@ import (
 // goroutines. It must be closed when its last transaction has ended.
 type Engine struct {
 	log      *zap.Logger
+	logLines bool
 	memory   *budget
 	decoders decoders
 	turns    *turns
@@ -97,7 +98,7 @@ func newEngine(cfg Config, log *zap.Logger, verdicts *prover.Verdicts) (*Engine,
 	if cfg.Memory <= 0 {
 		return nil, fmt.Errorf("waf memory of %d bytes", cfg.Memory)
 	}
-	e := &Engine{log: log, verdicts: verdicts, memory: newBudget(cfg.Memory), decoders: newDecoders(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
+	e := &Engine{log: log, logLines: cfg.LogLines, verdicts: verdicts, memory: newBudget(cfg.Memory), decoders: newDecoders(cfg.Memory), turns: newTurns(), policies: make(map[string]*policy, len(cfg.Policies))}
 	if err := e.build(cfg.Policies); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

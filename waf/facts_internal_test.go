@@ -41,7 +41,7 @@ SecRule REQUEST_HEADERS:X-Processor "@streq json" "id:2,phase:1,pass,nolog,ctl:r
 	few, small := p, p
 	few.Mode, few.Arguments, few.JSONDepth, few.GraphQL = gate.Enforce, 3, 3, GraphQL{Depth: 2, Aliases: 1, Batch: 1}
 	small.Inspect, small.OverHead, small.ResponseLimit, small.PassOnError = 64, true, 16, true
-	e, err := New(Config{Memory: 64 << 20, Policies: map[string]Policy{"default": p, "few": few, "small": small}}, zap.NewNop())
+	e, err := New(Config{Memory: 64 << 20, LogLines: true, Policies: map[string]Policy{"default": p, "few": few, "small": small}}, zap.NewNop())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (t *Transaction) hits(m types.MatchedRule, before int) []gate.RuleHit {
 	if r.link > 0 {
 		hits[0].Score = points * max(times, 1)
 	}
-	if logged {
+	if logged && t.engine.logLines {
 		hits[0].LogLine = logLine(m, r)
 	}
 	if before >= maxHits && !logged && !disruptive {

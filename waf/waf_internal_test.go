@@ -42,7 +42,7 @@ var shared = sync.OnceValues(func() (*Engine, error) {
 	watchSmall := small
 	watchSmall.Mode = gate.Watch
 	tolerant.PassOnError = true
-	return New(Config{Memory: 64 << 20, Policies: map[string]Policy{
+	return New(Config{Memory: 64 << 20, LogLines: true, Policies: map[string]Policy{
 		"default": standard(), "observe": observe, "all": all, "short": short, "head": head, "small": small, "observe-small": watchSmall,
 		"tolerant": tolerant, "off": {Mode: gate.Off},
 	}}, zap.NewNop())
@@ -74,7 +74,7 @@ func engineWith(tb testing.TB, change func(*Policy), rules ...string) *Engine {
 // engineOf is an engine with one policy, which remembers verdicts or not.
 func engineOf(tb testing.TB, p Policy, verdicts *prover.Verdicts) *Engine {
 	tb.Helper()
-	e, err := newEngine(Config{Memory: 64 << 20, Policies: map[string]Policy{"default": p}}, zap.NewNop(), verdicts)
+	e, err := newEngine(Config{Memory: 64 << 20, LogLines: true, Policies: map[string]Policy{"default": p}}, zap.NewNop(), verdicts)
 	if err != nil {
 		tb.Fatal(err)
 	}

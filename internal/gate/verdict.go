@@ -159,7 +159,8 @@ type RuleHit struct {
 	// Disruptive is set on the rule that interrupted, or that would have.
 	Disruptive bool
 	// LogLine is the ModSecurity error-log form for rules whose actions
-	// include log; empty for the others. It holds client data.
+	// include log, where somebody reads it; empty for the others. It holds
+	// client data.
 	LogLine string
 }
 

@@ -50,7 +50,9 @@ func (g *Generation) open() (err error) {
 	if g.bans, err = g.gateway.openBans(cfg, g.trusted); err != nil {
 		return err
 	}
-	if g.waf, err = waf.New(cfg.WAF, log.Named("waf")); err != nil {
+	rules := cfg.WAF
+	rules.LogLines = rules.LogLines || cfg.Audit.RulesLog != ""
+	if g.waf, err = waf.New(rules, log.Named("waf")); err != nil {
 		return err
 	}
 	if g.audit, err = g.gateway.openAudit(cfg.Audit); err != nil {

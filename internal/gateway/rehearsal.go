@@ -74,6 +74,7 @@ func (r *Rehearsal) start(base *config.Config, policy string, methods []string, 
 	cfg.Geo = geo.Config{Mode: gate.Off}
 	cfg.Limiter = limiter.Config{Mode: base.Limiter.Mode, IPv6Tiers: base.Limiter.IPv6Tiers, MaxClients: base.Limiter.MaxClients}
 	cfg.Audit = audit.Config{Path: os.DevNull}
+	cfg.WAF.LogLines = true // tests look into them
 	cfg.State = config.StateConfig{Dir: filepath.Join(r.state, "state")}
 	cfg.Proxy.Hygiene = gate.Watch
 	unmasked := proxy.MaskConfig{Leaks: proxy.LeakConfig{Headers: proxy.LeakOff, Bodies: proxy.LeakOff}} // tests ask about the rules alone

@@ -236,6 +236,7 @@ type upload struct {
 	length  int64      // bytes; -1: not known
 	ahead   *beginning // nil: nothing was read ahead
 	whole   bool       // ahead is all of it
+	arrived bool       // the rules have read all of it, and it is not much
 	touched atomic.Bool
 	over    atomic.Bool  // it was read to its end
 	waits   atomic.Bool  // a Read waits for the client
@@ -244,6 +245,9 @@ type upload struct {
 	at      int          // up to where attempts have read it, unless it is whole
 	err     error
 }
+
+// here reports whether no Read waits for the client.
+func (u *upload) here() bool { return u.whole || u.arrived }
 
 // spent reports whether the body cannot be sent again.
 func (u *upload) spent() bool { return !u.whole && u.touched.Load() }
@@ -327,7 +331,7 @@ func (a *uploadAttempt) Read(p []byte) (n int, err error) {
 }
 
 // Held reports whether no Read waits for the client.
-func (a *uploadAttempt) Held() bool { return a.whole }
+func (a *uploadAttempt) Held() bool { return a.here() }
 
 // Close implements io.Closer: the transport is done with the body. It does
 // not wait for a Read in flight.

@@ -34,7 +34,7 @@ type deadline struct {
 func newDeadline(v *visit) *deadline {
 	v.way = v.req.HTTP.Context()
 	idle := time.Duration(0)
-	if v.upload != nil && !v.upload.whole {
+	if v.upload != nil && !v.upload.here() {
 		idle = v.arm.timeout.Idle
 	}
 	if v.site.timeout <= 0 && idle <= 0 {

@@ -83,7 +83,7 @@ func (p *pool) send(h *Handler, v *visit, out *http.Request) (*attempt, *http.Re
 		a := newAttempt(h, v, p, b)
 		resp, took, fail := a.try(out)
 		if fail == nil {
-			if v.upload == nil || v.upload.whole { // else the client was waited for too
+			if v.upload == nil || v.upload.here() { // else the client was waited for too
 				p.answered(b, resp.StatusCode, took, time.Now())
 			}
 			a.served(resp.StatusCode)

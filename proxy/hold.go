@@ -57,6 +57,7 @@ func (h *Handler) hold(v *visit) gate.Verdict {
 	}
 	if v.body.complete() { // the backend need not know that the client did not know the length
 		v.upload.length = v.body.received()
+		v.upload.arrived = v.upload.length <= holdBytes
 	}
 	return gate.Passes(gate.StageHTTP)
 }

@@ -209,3 +209,40 @@ func (b *bad) Read([]byte) (int, error) {
 	}
 	return 0, b.err
 }
+
+// What the rules have read of a body, all of it, is sent without waiting.
+func TestWhatTheRulesHaveReadIsHere(t *testing.T) {
+	for _, tc := range []struct {
+		rule string
+		read int // of 70000 bytes
+		send int
+		here bool
+	}{
+		{"all of a short body", 5, 5, true},
+		{"all of a long body", 70000, 70000, false},
+		{"a part", 70000, 80000, false},
+	} {
+		text := strings.Repeat("x", tc.send)
+		req := &http.Request{ProtoMajor: 2}
+		v := &visit{req: &gate.Request{HTTP: req, Head: &gate.Head{Length: int64(tc.send)}}}
+		v.body = newClientBody(t.Context(), io.NopCloser(strings.NewReader(text)), &v.rw.control, int64(tc.send), 0, time.Second)
+		v.body.limit(1 << 20)
+		seen := make([]byte, tc.read)
+		if _, err := io.ReadFull(v.body, seen); err != nil {
+			t.Fatal(err)
+		}
+		req.Body = io.NopCloser(io.MultiReader(strings.NewReader(string(seen)), v.body))
+		if verdict := new(Handler).hold(v); !verdict.Passed() {
+			t.Fatal(verdict)
+		}
+		a := v.upload.attempt()
+		if a.Held() != tc.here || v.upload.whole {
+			t.Errorf("%s: held %v, whole %v", tc.rule, a.Held(), v.upload.whole)
+		}
+		if got, err := io.ReadAll(a); string(got) != text || err != nil {
+			t.Errorf("%s: %d bytes, %v", tc.rule, len(got), err)
+		}
+		v.body.stop()
+		v.upload.stop()
+	}
+}

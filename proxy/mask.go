@@ -133,7 +133,7 @@ var answerFates = map[string]answerFate{
 
 // droppedPrefixes begin the names of families of fields, of the same groups.
 // X-Amz-Cf- is the content network's; the other X-Amz- fields are the API of
-// object stores, and applications need them.
+// object stores, and applications need them. All of them begin with X-.
 var droppedPrefixes = []string{
 	"X-Powered-", "X-Aspnet", "X-Backend", "X-Upstream", "X-Varnish", "X-Cache", "X-Drupal-", "X-Envoy-", "X-Kong-",
 	"X-Accel-", "X-Amz-Cf-", "X-Nginx-", "X-Haproxy-", "X-Traefik-", "X-Litespeed-", "X-Magento-Cache-", "X-Forwarded-",
@@ -159,6 +159,9 @@ func (m *mask) fate(name string) answerFate {
 	}
 	if f, ok := answerFates[name]; ok {
 		return f
+	}
+	if !strings.HasPrefix(name, "X-") {
+		return pass
 	}
 	for _, p := range droppedPrefixes {
 		if strings.HasPrefix(name, p) {

@@ -50,10 +50,25 @@ var requestFates = map[string]requestFate{
 	"X-Request-Id":      hop,
 }
 
+// usual tells fields that most requests have, and that simply go on.
+func usual(canonical string) bool {
+	switch canonical {
+	case "Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Content-Encoding", "Content-Type", "Cookie", "Dnt",
+		"If-Match", "If-Modified-Since", "If-None-Match", "If-Range", "Origin", "Pragma", "Priority", "Range", "Referer",
+		"Sec-Ch-Ua", "Sec-Ch-Ua-Mobile", "Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Gpc",
+		"Traceparent", "Upgrade-Insecure-Requests", "User-Agent", "X-Requested-With":
+		return true
+	}
+	return false
+}
+
 // fateOf is the fate of a field by its canonical name. Another mark counts as
 // a dash, since CGI-style servers tell no difference (RFC 3875 section 4.1.18)
 // and the strict reader may have been told to let such names pass.
 func (h *Handler) fateOf(canonical string) requestFate {
+	if usual(canonical) && canonical != h.clientHeader {
+		return keep
+	}
 	if dashed, ok := gate.Dashed(canonical); ok {
 		canonical = textproto.CanonicalMIMEHeaderKey(dashed)
 	}

@@ -182,20 +182,44 @@ func announced(lines []string) http.Header {
 	return trailer
 }
 
-// isToken: RFC 9110 section 5.6.2.
+// inToken tells the bytes of tokens (RFC 9110 section 5.6.2).
+var inToken = func() (in [256]bool) {
+	for c := range in {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		in[c] = letter || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", byte(c)) >= 0
+	}
+	return in
+}()
+
 func isToken(s string) bool {
 	for i := range len(s) {
-		c := s[i]
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+		if !inToken[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
 
-// isValue: no controls but the tab (RFC 9110 section 5.5).
+// isValue: no controls but the tab (RFC 9110 section 5.5). Eight bytes without
+// any are passed over at once.
 func isValue(s string) bool {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for len(s) >= 8 {
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		del := x ^ 0x7f*ones
+		// A byte below a space, or that is 0x7f, borrows from its highest bit; so
+		// may the one behind it, which is looked at for nothing.
+		if ((x-' '*ones)&^x|(del-ones)&^del)&highs != 0 && !plain(s[:8]) {
+			return false
+		}
+		s = s[8:]
+	}
+	return plain(s)
+}
+
+// plain is isValue, byte by byte.
+func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false

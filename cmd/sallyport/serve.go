@@ -104,6 +104,9 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 		}
 		return load()
 	}
+	if limit := heap.Bound(); limit > 0 {
+		log.Info("memory is bounded by the control group", zap.Int64("bytes", limit))
+	}
 	gw := gateway.New(gateway.Options{Load: next, Version: version, Log: log})
 	srv := server.New(server.Options{
 		Build:   func(n uint64) (server.Generation, error) { return gw.Build(n) },

@@ -1,7 +1,8 @@
 // Package heap bounds what the garbage collector leaves lying about. Go's
 // default is as much as lives, so that ten thousand slow clients take twice what
 // they hold. Here that is the rule up to Slack; beyond it the collector may leave
-// no more than that, for as long as collecting so often is cheap.
+// no more than that, for as long as collecting so often is cheap. Where a control
+// group bounds the process, the collector keeps it below that.
 package heap
 
 import (
@@ -27,6 +28,25 @@ const (
 	// widest is how many times Slack may lie about when collecting is dear.
 	widest = 64
 )
+
+// tenths of what a control group grants are Go's. The rest is for the program
+// itself, and for what the system keeps for it.
+const tenths = 9
+
+// Bound has the collector work harder when the process comes near to what its
+// control group grants: a container, or MemoryMax of systemd. It returns the
+// limit, 0 where there is none, or where GOMEMLIMIT is set in the environment:
+// the operator has decided.
+func Bound() int64 {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return 0
+	}
+	limit := granted() / 10 * tenths
+	if limit > 0 {
+		debug.SetMemoryLimit(limit)
+	}
+	return limit
+}
 
 // A governor decides from what it is told once an interval.
 type governor struct{ factor float64 } // of Slack, 1 to widest

@@ -1,8 +1,9 @@
-// Package heap bounds what the garbage collector leaves lying about. Go's
+// Package heap decides how much the garbage collector leaves lying about. Go's
 // default is as much as lives, so that ten thousand slow clients take twice what
-// they hold. Here that is the rule up to Slack; beyond it the collector may leave
-// no more than that, for as long as collecting so often is cheap. Where a control
-// group bounds the process, the collector keeps it below that.
+// they hold, and a gateway that holds nearly nothing is forever collecting. Here
+// it is the same amount, whatever lives, for as long as collecting so often is
+// cheap. Where a control group bounds the process, the collector keeps it below
+// that.
 package heap
 
 import (
@@ -14,12 +15,11 @@ import (
 )
 
 const (
-	// Slack is how much garbage may lie about, in bytes, when less than it
-	// lives: as much as lives; when more does: Slack.
+	// Slack is how much garbage may lie about, in bytes.
 	Slack = 32 << 20
-	// least and most bound the garbage in percent of what lives; most is the
-	// default of Go (GOGC).
-	least, most = 15, 100
+	// least and most bound it in percent of what lives, and standard is the
+	// default of Go (GOGC), which is also the most while collecting is dear.
+	least, standard, most = 15, 100, 400
 	// interval is how often is looked.
 	interval = time.Second
 	// Below cheap, the collector's share of the processors is no reason to
@@ -61,9 +61,10 @@ func (g *governor) percent(live uint64, share float64) int {
 		g.factor = max(0.9*g.factor, 1)
 	}
 	if live == 0 {
-		return most
+		return standard
 	}
-	return int(max(least, min(most, 100*Slack*g.factor/float64(live))))
+	percent := 100 * Slack / float64(live)
+	return int(max(least, min(most, max(percent, min(standard, g.factor*percent)))))
 }
 
 // Govern sets the garbage collector's target until ctx ends, and then sets it
@@ -73,12 +74,12 @@ func Govern(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	defer debug.SetGCPercent(most)
+	defer debug.SetGCPercent(standard)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	g := governor{factor: 1}
 	var last usage
-	now := most
+	now := standard
 	for {
 		select {
 		case <-ctx.Done():

@@ -16,10 +16,10 @@ const (
 	// maxDifferences bounds how many differences of one request are logged, of
 	// each side.
 	maxDifferences = 20
-	// How often all rules judge a request again before a difference is told: that
-	// often, or for as long as it takes to be sure.
-	minAgain, maxAgain = 5, 1000
-	againFor           = 200 * time.Millisecond
+	// maxAgain is how often all rules judge a request again before a difference is
+	// told, and againFor how long; once they always do.
+	maxAgain = 1000
+	againFor = 200 * time.Millisecond
 )
 
 // compares decides whether a request is judged both ways, where there are two.
@@ -87,7 +87,7 @@ func (t *Transaction) compare() {
 // has must be; most and least are made to say so.
 func (t *Transaction) vary(chosen, most, least findings) bool {
 	began := time.Now()
-	for n := 0; n < minAgain || n < maxAgain && time.Since(began) < againFor; n++ {
+	for n := 0; n == 0 || n < maxAgain && time.Since(began) < againFor; n++ {
 		again, err := t.again()
 		if err != nil {
 			t.engine.log.Error("all rules could not be run again", zap.String("request", t.req.ID), zap.Error(err))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	vars "github.com/corazawaf/coraza/v3/types/variables"
 
@@ -25,7 +26,9 @@ type compiled struct {
 	looks           []look
 	atoms           int
 	plans           []*sourcePlan
-	rules           []*rule // those that the request decides about, in the order in which they run
+	steps           atomic.Int64 // that states have made
+	most            int64        // of them, from which all are forgotten
+	rules           []*rule      // those that the request decides about, in the order in which they run
 }
 
 // A sourcePlan is the plan of a source.
@@ -98,7 +101,7 @@ const (
 
 // compileRules lowers what the walk has left to the request.
 func compileRules(w *walk) (*compiled, []Reason, error) {
-	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, reasons: slices.Clone(w.reasons)}
+	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns, most: maxSteps}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, reasons: slices.Clone(w.reasons)}
 	for range lo.operators {
 		lo.index = append(lo.index, map[string]int{})
 	}
@@ -515,7 +518,7 @@ func (lo *lowering) finish() error {
 			p.patterns = class
 		}
 		p.plainAny = p.patterns == nil && len(p.keys) == 0
-		p.any = p.compile("\xff", nil, true)
 	}
+	lo.out.renew()
 	return nil
 }

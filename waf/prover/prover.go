@@ -297,7 +297,7 @@ func (j *Judge) read(n int) {
 			} else {
 				r.fired = j.volatile
 			}
-			r.read(p.any, j.f.Get(p.facts), 0)
+			r.read(p.states.Load().any, j.f.Get(p.facts), 0)
 			continue
 		}
 		r.fired = j.firm

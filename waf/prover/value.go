@@ -45,10 +45,12 @@ type selector struct {
 
 // Bounds of what is compiled while requests are judged: combinations of patterns
 // that keys match, beyond which a coarser plan answers, at a price but no less
-// exactly, and kinds of values.
+// exactly, kinds of values at one state, and steps of all states together, beyond
+// which all are forgotten: a few megabytes, and soon made again.
 const (
 	maxCombinations = 64
 	maxKinds        = 512
+	maxSteps        = 4096
 )
 
 // A plan says for the values of one source what to look for in them.
@@ -59,10 +61,15 @@ type plan struct {
 	// a class of package rx, whose hits choose the plan of a key.
 	keys     map[string]bool
 	patterns *rx.Class
-	byKey    sync.Map // key or combination to *state
-	built    atomic.Int32
-	any      *state // of a key that no target speaks of
-	plainAny bool   // there are neither keys nor patterns
+	states   atomic.Pointer[states]
+	plainAny bool // there are neither keys nor patterns
+}
+
+// states are those of a plan.
+type states struct {
+	any   *state   // of a key that no target speaks of
+	byKey sync.Map // key or combination to *state
+	built atomic.Int32
 }
 
 // A state is the looks at a value that is the same to all of them, from where
@@ -135,8 +142,9 @@ type edge struct {
 
 // stateFor returns the state of the values with the key.
 func (p *plan) stateFor(r *reader, key string) *state {
+	all := p.states.Load()
 	if p.plainAny {
-		return p.any
+		return all.any
 	}
 	lower := r.lower(key)
 	var hits rx.Bits
@@ -148,7 +156,7 @@ func (p *plan) stateFor(r *reader, key string) *state {
 	}
 	named := p.keys[lower]
 	if !named && hits == nil {
-		return p.any
+		return all.any
 	}
 	id := ""
 	if named {
@@ -158,17 +166,17 @@ func (p *plan) stateFor(r *reader, key string) *state {
 	for i := range hits.All() {
 		id += strconv.Itoa(i) + ","
 	}
-	if s, ok := p.byKey.Load(id); ok {
+	if s, ok := all.byKey.Load(id); ok {
 		return s.(*state)
 	}
 	exact := true
-	if int(p.built.Load()) >= maxCombinations+len(p.keys) {
+	if int(all.built.Load()) >= maxCombinations+len(p.keys) {
 		exact = false // exceptions are left out: that finds more, never less
 	}
 	s := p.compile(strings.Clone(lower), hits, exact)
 	if exact {
-		if _, loaded := p.byKey.LoadOrStore(strings.Clone(id), s); !loaded {
-			p.built.Add(1)
+		if _, loaded := all.byKey.LoadOrStore(strings.Clone(id), s); !loaded {
+			all.built.Add(1)
 		}
 	}
 	return s
@@ -229,7 +237,19 @@ func (s *state) step(k kept) *step {
 	st := s.resolve(k)
 	known[k] = st
 	s.steps.Store(&known)
+	if s.c.steps.Add(1) == s.c.most {
+		s.c.renew()
+	}
 	return st
+}
+
+// renew makes the states of all plans anew. Who is at work goes on with the old
+// ones.
+func (c *compiled) renew() {
+	for _, p := range c.plans {
+		p.states.Store(&states{any: p.compile("\xff", nil, true)})
+	}
+	c.steps.Store(0)
 }
 
 // resolve finds which looks see a value as it is, and what becomes of it for the

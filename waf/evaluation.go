@@ -105,6 +105,8 @@ func (r *evaluation) phase(n int) (*decision, error) {
 		return nil, err
 	}
 	r.decisions = nil
+	// All of them run, even behind a decision: after one that is only observed the
+	// others have their say, and after any the last phase runs.
 	for _, n := range r.past {
 		if _, err := r.eval(n); err != nil {
 			return nil, err

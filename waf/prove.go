@@ -64,7 +64,12 @@ func (p *policy) prove(from plan, verdicts *prover.Verdicts) error {
 	if p.Engine == StockEngine {
 		return nil
 	}
-	made, err := from.prover(verdicts)
+	return p.proveBy(from.proverRules(), from.proverSettings(), verdicts)
+}
+
+// proveBy makes it of rules that were read.
+func (p *policy) proveBy(rules []prover.Rule, settings []prover.Setting, verdicts *prover.Verdicts) error {
+	made, err := prover.New(rules, settings, shownVariables, verdicts)
 	if err != nil {
 		return fmt.Errorf("what its rules look for: %w", err)
 	}
@@ -90,9 +95,13 @@ func (p *policy) begins(phase int, clean bool) []setting {
 
 // prover makes the prover of the plan.
 func (p plan) prover(verdicts *prover.Verdicts) (*prover.Prover, error) {
-	var settings []prover.Setting
+	return prover.New(p.proverRules(), p.proverSettings(), shownVariables, verdicts)
+}
+
+// proverSettings are the settings of the plan as the prover takes them.
+func (p plan) proverSettings() (settings []prover.Setting) {
 	for _, s := range p.settings() {
 		settings = append(settings, prover.Setting{Name: s.name, Value: s.value[0]})
 	}
-	return prover.New(p.proverRules(), settings, shownVariables, verdicts)
+	return settings
 }

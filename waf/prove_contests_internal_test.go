@@ -114,6 +114,7 @@ SecRule REQUEST_URI_RAW "@validateUrlEncoding" "id:3006,phase:1,pass,log"
 SecRule ARGS|REQUEST_COOKIES "@rx \.\./" "id:3007,phase:2,pass,log,t:urlDecode,t:replaceComments,t:cmdLine"
 SecRule &ARGS "@gt 30" "id:3008,phase:2,deny,log"
 SecRule RESPONSE_BODY "@rx (?i)stack trace|sql syntax" "id:3009,phase:4,deny,log"
+SecRule REQUEST_HEADERS:X-Strict "@streq 1" "id:3010,phase:1,pass,nolog,setvar:tx.inbound_anomaly_score_threshold=3"
 `
 
 // exclusionsOf are exclusions of every kind: built into the rules, and done for
@@ -186,7 +187,17 @@ func contestPolicies(t testing.TB, files map[string]string) map[string]Policy {
 		}, observe),
 		"exclusions":          with(level(2), body("all"), func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"test", "admin"} }),
 		"exclusions observed": with(level(4), observe, func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"test"} }),
-		"everything":          with(unknown, level(2), func(p *Policy) { p.Exclusions, p.Routes = exclusionsOf(t), []string{"admin"} }),
+		"everything": with(unknown, level(2), func(p *Policy) {
+			p.Exclusions, p.Routes = append(exclusionsOf(t), exclude(t, "2180", "", forRoute("admin"), forPath("/")), exclude(t, "2174", "", forRoute("admin"), forPath("/"))), []string{"admin"}
+		}),
+		// Nothing of the rules is open, so that what is left out is seen.
+		"rules excluded": with(rules, func(p *Policy) {
+			p.Exclusions = []Exclusion{
+				exclude(t, "2180", "", forRoute("admin")), exclude(t, "2174", "", forRoute("admin")), exclude(t, "2078", "", forPath("/bare")),
+				exclude(t, "2212", "ARGS:sum_c", forRoute("admin")), exclude(t, "2213", "REQUEST_HEADERS:X-Third", forRoute("admin")),
+			}
+			p.Routes, p.Inspect, p.OverHead = []string{"admin", "test"}, 4<<10, true
+		}),
 	}
 }
 
@@ -194,7 +205,7 @@ func contestPolicies(t testing.TB, files map[string]string) map[string]Policy {
 // them; what is most used comes more often.
 var contestNames = []string{
 	"1", "rules", "2", "4", "exclusions", "suite", "1", "rules 3", "detect 4", "3", "own", "early", "2", "rules observed", "high 4", "small", "1", "everything",
-	"observe", "own observed", "4", "tolerant", "rules early", "2, detect 3", "silent answers", "exclusions observed", "narrow types", "odd rules",
+	"observe", "own observed", "4", "tolerant", "rules early", "2, detect 3", "silent answers", "exclusions observed", "narrow types", "odd rules", "rules excluded",
 }
 
 // arena is built once: compiling the rules takes its time.

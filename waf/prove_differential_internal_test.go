@@ -246,16 +246,28 @@ type difference struct{ stock, fast []string }
 // tells that the two differed in what the stock engine is not at one with
 // itself about.
 func (c *contest) compare(tr *trial) (d *difference, fast seen, settled bool) {
-	see := func(j judge) seen {
-		s := j.see(tr)
-		if c.otherRules {
-			for i, l := range s.lines {
-				s.lines[i] = ruleset64.ReplaceAllString(l, "")
-			}
-		}
-		return s
+	return c.compareWith(tr, c.see(c.stock, tr))
+}
+
+// see judges a request by one of the two.
+func (c *contest) see(j judge, tr *trial) seen {
+	var s seen
+	if j == c.stock {
+		s = j.whole(tr)
+	} else {
+		s = j.see(tr)
 	}
-	stock, fast := see(c.stock), see(c.fast)
+	if c.otherRules {
+		for i, l := range s.lines {
+			s.lines[i] = ruleset64.ReplaceAllString(l, "")
+		}
+	}
+	return s
+}
+
+// compareWith compares with what the stock engine came to.
+func (c *contest) compareWith(tr *trial, stock seen) (d *difference, fast seen, settled bool) {
+	fast = c.see(c.fast, tr)
 	switch {
 	case stock.run != "" && stock.run != gate.RunFull:
 		return &difference{stock: []string{"the stock engine was run " + stock.run}}, fast, false
@@ -269,10 +281,14 @@ func (c *contest) compare(tr *trial) (d *difference, fast seen, settled bool) {
 	// What some run of the stock engine has may be there, and what all of them
 	// have must be there.
 	most, least, n := counts(stock), counts(stock), counts(fast)
+	absent, found := stock.matched().without(fast.matched()), map[string]int{}
 	for i := range moreSamples {
-		again := see(c.stock)
-		if slices.Equal(again.lines, fast.lines) {
+		again := c.see(c.stock, tr)
+		if len(absent) == 0 && slices.Equal(again.lines, fast.lines) {
 			return nil, fast, true
+		}
+		for _, l := range again.matched().lines {
+			found[l]++
 		}
 		of := counts(again)
 		for l := range of {
@@ -296,7 +312,10 @@ func (c *contest) compare(tr *trial) (d *difference, fast seen, settled bool) {
 			}
 		}
 		if len(d.fast) == 0 && len(d.stock) == 0 {
-			return nil, fast, true
+			if d.stock = c.missing(tr, absent, found); len(d.stock) == 0 {
+				return nil, fast, true
+			}
+			break
 		}
 		if !c.random(d, most, least) {
 			break
@@ -305,6 +324,28 @@ func (c *contest) compare(tr *trial) (d *difference, fast seen, settled bool) {
 	slices.Sort(d.fast)
 	slices.Sort(d.stock)
 	return d, fast, false
+}
+
+// matched are the lines that say that a rule matches, and no more.
+func (s seen) matched() seen {
+	return seen{lines: slices.DeleteFunc(slices.Clone(s.lines), func(l string) bool { return !ruleMatches.MatchString(l) })}
+}
+
+var ruleMatches = regexp.MustCompile(`^rule \d+ matches, `)
+
+// missing returns those of the rules that the fast engine has not found, that the
+// stock engine finds in many runs, and the fast one in none of many more: what is
+// random must be random in both. found holds in how many of maxSamples runs.
+func (c *contest) missing(tr *trial, absent []string, found map[string]int) []string {
+	absent = slices.DeleteFunc(absent, func(l string) bool { return found[l] < maxSamples/4 })
+	for range maxSamples {
+		if len(absent) == 0 {
+			break
+		}
+		fast := c.see(c.fast, tr).lines
+		absent = slices.DeleteFunc(absent, func(l string) bool { return slices.Contains(fast, l) })
+	}
+	return absent
 }
 
 // counts counts equal lines.

@@ -12,14 +12,12 @@ import (
 // stand behind those of afterRules.
 const specialRules = `
 SecRule TX:/_own_probe$/ "@rx ." "id:2070,phase:2,pass,log,msg:'a name that another rule collected'"
-SecRule RESPONSE_HEADERS_NAMES "@streq content-encoding" "id:2071,phase:3,pass,log,t:lowercase"
 SecRule RESPONSE_HEADERS:Content-Encoding "@rx ." "id:2072,phase:4,pass,log,msg:'still coded'"
-SecRule &RESPONSE_HEADERS:Content-Encoding "@eq 1" "id:2073,phase:3,pass,log,msg:'coded'"
 SecRule RESPONSE_HEADERS:X-Debug "@contains script" "id:2074,phase:4,pass,log"
 SecRule REQUEST_HEADERS:X-Level "@within 1 2 3" "id:2075,phase:1,pass,nolog,setvar:tx.own_level=%{MATCHED_VAR}"
 SecRule TX:own_level "@ge 2" "id:2076,phase:2,pass,log,msg:'level %{TX.own_level}'"
 SecRule ARGS:expect "@streq %{REQUEST_HEADERS.X-Token}" "id:2077,phase:2,pass,log,msg:'the token in an argument'"
-SecAction "id:2078,phase:1,pass,nolog,setvar:tx.own_sum=2,setvar:tx.own_mark=1,setvar:tx.own_word_list=a needle b"
+SecAction "id:2078,phase:1,pass,nolog,setvar:tx.own_sum=2,setvar:tx.own_mark=1,setvar:tx.own_marks=1,setvar:tx.own_word_list=a needle b"
 SecRule ARGS:fast "@streq lane" "id:2083,phase:2,pass,nolog,skipAfter:OWN-END"
 SecRule ARGS:fast "@rx ." "id:2085,phase:2,pass,log,msg:'not in the lane'"
 SecRule ARGS:inner "@streq lane" "id:2086,phase:2,pass,nolog,skipAfter:OWN-INNER"
@@ -35,7 +33,7 @@ SecRule ARGS_GET:later "@streq merge" "t:none"
 SecRule REQUEST_BODY "@contains marked" "id:2093,phase:1,pass,log,msg:'too early'"
 SecRule REQUEST_BODY "@contains marked" "id:2094,phase:2,pass,log,msg:'in time'"
 SecRule ARGS:calm "@streq 1" "id:2097,phase:1,pass,nolog,ctl:ruleRemoveById=2098"
-SecRule ARGS:calm "@rx ." "id:2098,phase:1,pass,nolog,setvar:tx.own_calm=1"
+SecAction "id:2098,phase:1,pass,nolog,setvar:tx.own_calm=1"
 SecRule &TX:own_calm "@eq 0" "id:2099,phase:2,pass,nolog,chain"
 SecRule ARGS:calm "@rx ." "log,setvar:'tx.inbound_anomaly_score_pl1=+1'"
 SecRule ARGS:left "@streq over" "id:2100,phase:2,pass,log,msg:'of an earlier one: %{TX.1}',logdata:'%{TX.3}'"
@@ -44,7 +42,6 @@ SecRule ARGS_GET:two "@streq go" "t:none,setvar:tx.own_second=%{TX.1}"
 SecRule TX:own_first "@ge 5" "id:2102,phase:2,pass,log,msg:'%{TX.own_first}'"
 SecRule REQUEST_FILENAME "@beginsWith /half" "id:2103,phase:1,pass,nolog,ctl:ruleRemoveTargetById=942100;ARGS:q,ctl:ruleRemoveTargetById=942190;ARGS:q,ctl:ruleRemoveTargetById=942270;ARGS:q,chain"
 SecRule ARGS_GET:never "@streq x" "t:none"
-SecRule REQUEST_HEADERS:X-Strict "@streq 1" "id:2104,phase:1,pass,nolog,setvar:tx.inbound_anomaly_score_threshold=3"
 SecRule &ARGS:/^x_/ "@gt 2" "id:2105,phase:2,pass,log,msg:'many of x'"
 SecRule &REQUEST_HEADERS:X-MANY "@ge 2" "id:2106,phase:1,pass,log,msg:'X-Many, twice'"
 SecRule ARGS|!ARGS:/^quiet_/|!ARGS:note "@contains loud" "id:2107,phase:2,pass,log"
@@ -115,6 +112,68 @@ SecRule ARGS:bait "@streq taken" "id:2162,phase:2,deny,status:403,log"
 SecRule TX:own_mark|ARGS:mixed "@streq 7" "id:2163,phase:2,pass,log"
 SecRule ARGS:wide "@rx ^(?:\xe9|\x80)+$" "id:2164,phase:2,pass,log,msg:'bytes'"
 SecRule REQUEST_COOKIES_NAMES:Sid|REQUEST_COOKIES:SID "@rx (?i)evil|sid" "id:2165,phase:1,pass,log"
+SecRule RESPONSE_STATUS "@eq 418" "id:2170,phase:5,pass,log"
+SecAction "id:2172,phase:1,pass,nolog,setvar:tx.own_default=5,setvar:tx.own_other=5"
+SecRule REQUEST_HEADERS:X-Calm "@streq 1" "id:2173,phase:1,pass,nolog,ctl:ruleRemoveById=2174"
+SecRule REQUEST_HEADERS:X-Default "@rx ." "id:2174,phase:1,pass,nolog,setvar:tx.own_default=1"
+SecRule TX:own_default "@eq 5" "id:2175,phase:1,pass,log,chain"
+SecRule REQUEST_HEADERS:X-Default "@rx ." "t:none"
+SecRule REQUEST_HEADERS:X-First "@rx ^\w+$" "id:2176,phase:1,pass,nolog,setvar:tx.own_a=%{MATCHED_VAR}"
+SecRule ARGS:chainup "@streq 1" "id:2177,phase:2,pass,nolog,setvar:tx.own_b=%{tx.own_a}"
+SecRule TX:own_b "@streq deep" "id:2178,phase:2,pass,log"
+SecRule REQUEST_HEADERS:X-Halt "@streq 1" "id:2179,phase:1,allow:phase,nolog"
+SecRule REQUEST_HEADERS:X-Other-Default "@rx ." "id:2180,phase:1,pass,nolog,setvar:tx.own_other=1"
+SecRule TX:own_other "@eq 5" "id:2181,phase:2,pass,log,chain"
+SecRule REQUEST_HEADERS:X-Other-Default "@rx ." "t:none"
+SecRule ARGS:/^cnt/ "@rx ^([0-9])$" "id:2183,phase:2,pass,log,capture,chain"
+SecRule &ARGS:/^cnt/ "@eq %{TX.1}" "t:none"
+SecRule ARGS:mm "@rx ^(\w)%25" "id:2184,phase:2,pass,log,capture,multiMatch,t:none,t:urlDecode,chain"
+SecRule TX:1 "@streq q" "t:none"
+SecRule RESPONSE_HEADERS:Content-Encoding "@streq gzip" "id:2185,phase:3,pass,nolog,setvar:tx.own_coded=1"
+SecRule TX:own_coded "@eq 1" "id:2186,phase:4,pass,log,chain"
+SecRule RESPONSE_BODY "@contains only later" "t:none"
+SecRule &TX:own_mark "@eq 0" "id:2187,phase:5,pass,log,msg:'the head was not judged'"
+SecRule ARGS:kinds "@rx ^(?:dir|a b)$" "id:2188,phase:2,pass,log,t:none,t:cmdLine"
+SecRule ARGS:kinds "@streq a/b" "id:2189,phase:2,pass,log,t:none,t:normalizePath"
+SecRule ARGS:dots "!@contains ." "id:2190,phase:2,pass,log,t:none,t:normalizePath"
+SecRule ARGS:kinds "@streq ab" "id:2191,phase:2,pass,log,t:none,t:removeCommentsChar"
+SecRule ARGS:kinds "@streq boot" "id:2192,phase:2,pass,log,t:none,t:normalizePathWin"
+SecRule ARGS:choice "@rx ^(a|b)" "id:2193,phase:2,pass,nolog,chain"
+SecRule MATCHED_VAR "@rx b$" "t:none,setvar:tx.own_choice=2"
+SecAction "id:2194,phase:1,pass,nolog,setvar:tx.own_choice=7"
+SecRule TX:own_choice "@eq 7" "id:2195,phase:2,pass,log,chain"
+SecRule ARGS:choice "@rx ." "t:none"
+SecRule TX:own_mark|TX:own_marks "@eq 1" "id:2197,phase:1,pass,nolog,setvar:tx.own_twice=+1"
+SecRule TX:own_twice "@eq 2" "id:2198,phase:2,pass,log,chain"
+SecRule ARGS:twice "@rx ." "t:none"
+SecRule ARGS:compared "@rx ^(\w+)-" "id:2199,phase:2,pass,log,setvar:tx.own_compared=%{TX.own_first}x,setvar:tx.own_with=a,chain"
+SecRule ARGS:compared "@endsWith -%{tx.own_with}" "t:none"
+SecAction "id:2200,phase:2,pass,nolog,setvar:tx.own_end=1"
+SecRule &TX:own_end "@eq 0" "id:2201,phase:5,pass,log,msg:'phase 2 ended early',chain"
+SecRule ARGS_GET:ended "@rx ." "t:none"
+SecRule ARGS:seen "@streq %{tx.own_a}" "id:2202,phase:1,pass,nolog,setvar:tx.own_seen=1"
+SecRule TX:own_seen "@eq 1" "id:2203,phase:2,pass,log"
+SecRule INBOUND_DATA_ERROR "@streq %{tx.own_a}" "id:2204,phase:1,pass,nolog,setvar:tx.own_short=1"
+SecRule TX:own_short "@eq 1" "id:2205,phase:2,pass,log"
+SecRule INBOUND_DATA_ERROR "@eq 0" "id:2209,phase:1,pass,nolog,setvar:tx.own_inbound=1"
+SecRule TX:own_inbound "@eq 1" "id:2210,phase:2,pass,log,chain"
+SecRule INBOUND_DATA_ERROR "@eq 1" "t:none"
+SecRule ARGS:seen "@rx ." "id:2211,phase:1,pass,nolog,t:none,t:md5,ctl:ruleRemoveTargetById=942100;ARGS:q"
+SecRule REQBODY_PROCESSOR "@streq 5ae559f984b793ab6cd12695703e2045" "id:2215,phase:1,pass,nolog,t:none,t:md5,t:hexEncode,ctl:ruleRemoveTargetById=942100;ARGS:q"
+SecRule ARGS:/^sum_[cd]/ "@rx ^\d+$" "id:2212,phase:2,pass,log,setvar:tx.own_less=+%{MATCHED_VAR},chain"
+SecRule TX:own_less "@lt 4" "t:none"
+SecAction "id:2216,phase:1,pass,nolog,setvar:tx.own_third=5,setvar:tx.own_fourth=5"
+SecRule REQUEST_HEADERS:X-Third "@rx ." "id:2213,phase:1,pass,nolog,setvar:tx.own_third=1"
+SecRule TX:own_third "@eq 5" "id:2214,phase:1,pass,log,chain"
+SecRule REQUEST_HEADERS:X-Third "@rx ." "t:none"
+SecRule REQUEST_HEADERS:X-Fourth "@rx ." "id:2217,phase:2,pass,nolog,setvar:tx.own_fourth=1"
+SecRule TX:own_fourth "@eq 5" "id:2218,phase:5,pass,log,chain"
+SecRule REQUEST_HEADERS:X-Fourth "@rx ." "t:none"
+SecRule REQUEST_HEADERS:X-Lane "@streq skip" "id:2206,phase:2,pass,nolog,skipAfter:SHORT-END"
+SecRule ARGS:inlane "@rx ." "id:2207,phase:2,pass,nolog,setvar:tx.own_other=2"
+SecMarker SHORT-END
+SecRule TX:own_other "@eq 5" "id:2208,phase:2,pass,log,chain"
+SecRule ARGS:inlane "@rx ." "t:none"
 SecRule REMOTE_ADDR "!@ipMatch 203.0.113.0/24, 198.51.100.0/24" "id:2166,phase:1,pass,log,chain"
 SecRule REQUEST_HEADERS:X-Who "@rx ." "t:none"
 `
@@ -122,6 +181,8 @@ SecRule REQUEST_HEADERS:X-Who "@rx ." "t:none"
 // openRules depend on what other rules set in ways that the prover does not
 // follow: they run in every request.
 const openRules = `
+SecRule RESPONSE_HEADERS_NAMES "@streq content-encoding" "id:2071,phase:3,pass,log,t:lowercase"
+SecRule &RESPONSE_HEADERS:Content-Encoding "@eq 1" "id:2073,phase:3,pass,log,msg:'coded'"
 SecRule ARGS_GET:add "@streq 1" "id:2079,phase:1,pass,nolog,setvar:tx.own_sum=+3"
 SecRule TX:own_sum "@gt 4" "id:2080,phase:2,pass,log,msg:'%{TX.own_sum}'"
 SecRule TX:deleting "@eq 1" "id:2168,phase:2,pass,log,setvar:'!tx.deleting=0'"
@@ -130,12 +191,16 @@ SecRule TX:deleted "@streq DELETE" "log,setvar:'tx.inbound_anomaly_score_pl1=+2'
 SecRule ARGS_GET:unmark "@streq 1" "id:2081,phase:1,pass,nolog,setvar:'!tx.own_mark=0'"
 SecRule &TX:own_mark "@eq 0" "id:2082,phase:2,pass,log,msg:'the mark is gone'"
 SecRule ARGS:fast "@streq lane" "id:2167,phase:2,pass,nolog,skipAfter:OPEN-END"
+SecRule ARGS:inner "@streq lane" "id:2182,phase:2,pass,nolog,skipAfter:OPEN-INNER"
+SecRule ARGS:inner "@streq never" "id:2196,phase:2,pass,log"
+SecMarker OPEN-INNER
 SecAction "id:2084,phase:2,pass,nolog,setvar:tx.own_inside=1"
 SecMarker OPEN-END
 SecRule &TX:own_inside "@eq 0" "id:2089,phase:2,pass,log,msg:'nothing inside'"
 SecRule &TX:own_fold "@eq 0" "id:2112,phase:1,pass,nolog,chain"
 SecRule ARGS_GET:fold "@streq 1" "t:none,setvar:tx.own_unset=1"
-SecAction "id:2113,phase:1,pass,nolog,setvar:tx.own_fold=1,setvar:tx.own_copy=%{tx.own_level}"
+SecAction "id:2113,phase:1,pass,nolog,setvar:tx.own_fold=1"
+SecAction "id:2171,phase:1,pass,nolog,setvar:tx.own_copy=%{tx.own_level}"
 SecRule TX:own_unset "@eq 1" "id:2114,phase:2,pass,log"
 SecRule TX:own_copy "@ge 3" "id:2115,phase:2,pass,log,msg:'%{TX.own_copy}'"
 `
@@ -216,6 +281,7 @@ func specialTrials(t testing.TB) []*trial {
 	for _, status := range []int{200, 404, 500, 503} {
 		add(fmt.Sprint("status ", status), get("/"), answer(reply{status: status, fields: fieldsOf("Content-Type", "text/html"), body: "no more"}))
 	}
+	add("status 418", get("/"), answer(reply{status: 418, fields: fieldsOf("Content-Type", "text/html"), body: "x"}))
 	add("location", get("/"), answer(reply{status: 302, fields: fieldsOf("Location", "http://internal.example/", "X-Powered-By", "PHP")}))
 	add("page", get("/"), answer(page("<p>wp-config</p>")))
 	add("later", get("/?later=3"), answer(page("x")))
@@ -236,10 +302,12 @@ func specialTrials(t testing.TB) []*trial {
 	add("names, forbidden, odd case", get("/", "pROXY", "x"))
 	add("names, more", get("/", "Content-Range", "1", "If", "x", "LOCK-token", "y"))
 	add("names, extended", get("/", "Accept-Charset", "utf-8"))
+	add("names, part of another", get("/", "X-HTTP-Method", "PUT"))
 	add("names, part of one", get("/", "Pro", "x", "xy", "y"))
 	coded := reply{status: 200, fields: fieldsOf("Content-Type", "text/html", "Content-Encoding", "gzip", "X-Debug", "<script>"), body: encoded(t, coding.Gzip, "<b>stack trace</b> ORA-00933: SQL command not properly ended wp-config")}
 	add("coded answer", get("/"), answer(coded))
 	add("coded answer, only later", get("/"), answer(reply{status: 200, fields: fieldsOf("Content-Type", "text/html", "Content-Encoding", "gzip"), body: encoded(t, coding.Gzip, "the backend says wp-config, <title>Index of /")}))
+	add("coded answer, followed", get("/"), answer(reply{status: 200, fields: fieldsOf("Content-Type", "text/html", "Content-Encoding", "gzip"), body: encoded(t, coding.Gzip, "the backend says so only later")}))
 	add("coded answer, after a match", get("/?agreed=1", "X-Step", "7"), answer(coded))
 	add("plain answer", get("/"), answer(reply{status: 200, fields: fieldsOf("Content-Type", "text/html", "X-Debug", "<script>"), body: "words"}))
 	for _, level := range []string{"1", "2", "3", "4"} {
@@ -256,6 +324,38 @@ func specialTrials(t testing.TB) []*trial {
 	for f := range flows {
 		add(fmt.Sprintf("merge, course %d", f), form("a=b"), func(tr *trial) { tr.call.target = "/?later=merge" }, course(f), answer(page("x")))
 	}
+	add("seen", form("seen=deep", "X-First", "deep"))
+	add("seen in time", get("/?seen=deep", "X-First", "deep"))
+	for _, first := range []string{"0", "1"} {
+		add("short, "+first, form("a="+strings.Repeat("b", 2500)+"&c="+strings.Repeat("d", 2500), "X-First", first))
+		add("ended, "+first, form("q=1'+or+1=1--&do=teapot"), func(tr *trial) { tr.call.target = "/?ended=1&allow=all&list=" + first })
+	}
+	add("ended", form("q=1'+or+1=1--"), func(tr *trial) { tr.call.target = "/?ended=1" })
+	add("in the lane", form("inlane=1"))
+	add("in the lane, skipped", form("inlane=1", "X-Lane", "skip"))
+	add("default, another, of an admin", get("/", "X-Other-Default", "1"), route("admin"))
+	add("default, of an admin", get("/", "X-Default", "1"), route("admin"))
+	add("third, of an admin", get("/", "X-Third", "1"), route("admin"))
+	add("third", get("/", "X-Third", "1"))
+	add("fourth, of a body that nobody reads", post(formType+"; charset=utf-16", "a=b", "X-Fourth", "1"))
+	add("fourth", form("a=b", "X-Fourth", "1"))
+	add("less, of an admin", form("sum_d=2&sum_c=5"), route("admin"))
+	add("less", form("sum_d=2&sum_c=5"))
+	add("bare", get("/bare"), route("admin"))
+	add("seen too late", form("seen=1&q=1'+or+1=1--"))
+	add("seen early", get("/?seen=1&q=1'+or+1=1--"))
+	add("read as a form, too late", post("text/plain", "q=1'+or+1=1--"))
+	add("observed, and answered", get("/?q=1'+or+1=1--"), answer(reply{status: 302, fields: fieldsOf("Location", "http://internal.example/", "Content-Type", "text/html"), body: "x"}))
+	add("no error of a database", get("/"), answer(page("Exception 363. Transaction rollback.")))
+	add("compared", form("compared=b-a"))
+	add("compared, not this", form("compared=b-c"))
+	add("twice set", get("/?twice=1"))
+	add("default", get("/", "X-Default", "1"))
+	add("default, calm", get("/", "X-Default", "1", "X-Calm", "1"))
+	add("default, another", get("/", "X-Other-Default", "1"))
+	add("default, another, halted", get("/", "X-Other-Default", "1", "X-Halt", "1"))
+	add("sets what another sets", form("chainup=1", "X-First", "deep"))
+	add("sets what another sets, not this", form("chainup=1", "X-First", "shallow"))
 	add("marked", post("text/plain", "a marked text"))
 	add("marked form", form("a=marked"))
 	for _, calm := range []string{"calm=1", "calm=2", "calm=1&q=a"} {
@@ -291,7 +391,7 @@ func specialTrials(t testing.TB) []*trial {
 	for _, q := range []string{"word=needle", "word=needles", "wordy=B", "word=+"} {
 		add("a word within, "+q, get("/?"+q))
 	}
-	for _, q := range []string{"pair=a:b:c", "pair=deep:b:x", "pair=deep:c:x", "pair=deep:b:x&pair=a:b:c"} {
+	for _, q := range []string{"pair=a:b:c", "pair=deep:b:x", "pair=deep:c:x", "pair=deep:b:x&pair=a:b:c", "pair=a:b:c&pair=deep:b:x"} {
 		add("captures, "+q, form(q))
 	}
 	for _, q := range []string{"mark=a", "mark=b", "mark=c", "mark=a&mark=b"} {
@@ -308,10 +408,10 @@ func specialTrials(t testing.TB) []*trial {
 	add("bytes, others", form("bytes=aBc"))
 	add("code", form("code=x"))
 	for _, q := range []string{"size=1234567890", "size=123456789", "text=a%00+%09b++c+", "text=a%20%0Ab/*c*/", "text=ab/*x*/c", "text=a-b--c", "text=%20a%20b%20c", "path=/x/../etc/passwd", "path=C:%5Cx%5C..%5Cboot.ini", "path=/a/./etc/",
-		"seq=%5Cx3ca%3E", "seq=%5C00003cb%3E", "seq=%5Cu003cc%3E", "seq=%26lt%3Bd%3E", "seq=%C3%A9", "seq=aGVsbG8%3D", "seq=hel", "seq=a%2520b", "seq=L%5Es%2C-L", "wide=%E9%80", "wide=%C3%A9", "seq=%EF%BD%81"} {
+		"seq=%5Cx3ca%3E", "seq=%5C00003cb%3E", "seq=%5Cu003cc%3E", "seq=%26lt%3Bd%3E", "seq=%C3%A9", "seq=aGVsbG8%3D", "seq=hel", "seq=a%2520b", "seq=L%5Es%2C-L", "wide=%E9%80", "wide=%C3%A9", "seq=%EF%BD%81", "kinds=d%22i%22r", "kinds=a%2Cb", "kinds=a//b", "dots=.", "dots=..", "kinds=a--b", "kinds=a%23b", "kinds=boot%3Ax", "kinds=boot+", "kinds=boot.", "text=a%09b%0Ac", "seq=a%2Bb"} {
 		add("transformed, "+q, form(q))
 	}
-	for _, q := range []string{"both=xy", "both=xz", "both=x&both=ay", "both=xz&bothy=xy", "both=xy&bothy=xz", "bothz=z", "named_a=1&named_c=1", "named_a=1", "sum_a=5", "sum_a=2&sum_a=2", "sum_a=3"} {
+	for _, q := range []string{"both=xy", "both=xz", "both=x&both=ay", "both=xy&both=xz", "cnt=1", "cnt=2", "cnt=2&cntb=2", "mm=q%252541", "mm=r%252541", "choice=a&choice=b", "choice=b&choice=a", "choice=a", "choice=b", "choice=ab&choice=ba", "both=xz&bothy=xy", "both=xy&bothy=xz", "bothz=z", "named_a=1&named_c=1", "named_a=1", "sum_a=5", "sum_a=2&sum_a=2", "sum_a=3"} {
 		add("chains, "+q, form(q))
 	}
 	add("chains, exceptions", get("/", "X-Free", "sesame", "X-Other", "open"))
@@ -366,6 +466,7 @@ func specialTrials(t testing.TB) []*trial {
 	add("GET with a body", call{method: "GET", target: "/", fields: browser("Content-Length", "3"), body: "a=b"})
 	add("no length", call{method: "POST", target: "/", fields: browser("Content-Type", formType)})
 	add("two types", post(formType, "a=b", "Content-Type", "text/plain"))
+	add("too many arguments for the gateway", get("/?later=merge&"+strings.Repeat("a=1&", 1100)))
 	add("too many arguments", get("/?"+strings.Repeat("a=1&", 300)))
 	add("a long argument", get("/?a="+strings.Repeat("b", 3500)))
 	add("extension", get("/a.bak"))

@@ -147,9 +147,15 @@ func ruleTests(t testing.TB, list []*ftw.Test, diags gate.Diagnostics) []*trial 
 				r := httptest.NewRequest(http.MethodPost, "/reflect", strings.NewReader(tr.call.body))
 				w := httptest.NewRecorder()
 				backend.ServeHTTP(w, r)
+				// A server finds out the type of what has none; without it the body would
+				// not be judged.
 				tr.answer = reply{status: w.Code, body: w.Body.String()}
-				for _, name := range slices.Sorted(maps.Keys(w.Header())) {
-					for _, value := range w.Header()[name] {
+				header := w.Header()
+				if header.Get("Content-Type") == "" && tr.answer.body != "" {
+					header.Set("Content-Type", http.DetectContentType([]byte(tr.answer.body)))
+				}
+				for _, name := range slices.Sorted(maps.Keys(header)) {
+					for _, value := range header[name] {
 						tr.answer.fields = append(tr.answer.fields, gate.Field{Name: name, Value: value})
 					}
 				}

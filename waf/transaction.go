@@ -226,9 +226,11 @@ func (t *Transaction) prepare() {
 	t.run.judge = t.policy.prover.Judge(t.facts, t.heavyTurn)
 	t.run.lent = t.run.judge
 	for _, x := range t.exclusions {
-		if x.Target == (Target{}) {
-			for _, id := range x.live {
+		for _, id := range x.live {
+			if x.Target == (Target{}) {
 				t.run.judge.Exclude(id)
+			} else {
+				t.run.judge.Narrow(id)
 			}
 		}
 	}

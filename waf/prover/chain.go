@@ -21,6 +21,7 @@ type chain struct {
 	phase int
 	links []chainLink
 	known map[string]knowledge // of the variables that it reads, before it
+	facts []Variable           // that it looks at, and that may change
 	// writers are the rules before it that set what it reads, in order, and
 	// followed says that these are all.
 	writers  []writer
@@ -82,7 +83,7 @@ func (lo *lowering) chain(r *Rule) *chain {
 		}
 		for _, text := range l.SetVars {
 			a, ok := parseSetVar(text)
-			if !ok {
+			if value, fixed := a.value.literal(); !ok || l.MultiMatch && (!fixed || relative(value)) { // it is done for each step that changes something
 				return nil
 			}
 			link.sets = append(link.sets, a)
@@ -99,6 +100,7 @@ func (lo *lowering) chain(r *Rule) *chain {
 		}
 		c.links = append(c.links, link)
 	}
+	c.facts = c.changing()
 	for k := range c.links {
 		l := &c.links[k]
 		if !c.needsCaptures(k) {
@@ -119,6 +121,32 @@ func (lo *lowering) chain(r *Rule) *chain {
 		l.captures = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 	}
 	return c
+}
+
+// changing finds the variables made of facts that the chain looks at, but for those
+// that never change.
+func (c *chain) changing() (out []Variable) {
+	add := func(from []source) {
+		for _, s := range from {
+			if !settled[s.facts] && !slices.Contains(out, s.facts) {
+				out = append(out, s.facts)
+			}
+		}
+	}
+	for k := range c.links {
+		l := &c.links[k]
+		for i := range l.targets {
+			add(l.targets[i].from)
+		}
+		macros := []macro{l.argument}
+		for _, a := range l.sets {
+			macros = append(macros, a.name, a.value)
+		}
+		for _, p := range slices.Concat(macros...) {
+			add(sources[p.variable])
+		}
+	}
+	return out
 }
 
 // looksBack reports whether a link looks at what the rule before it matched,
@@ -173,10 +201,8 @@ func (lo *lowering) chainTarget(targets []Target) (chainTarget, bool) {
 				return t, false
 			}
 		}
-		for i := range 10 {
-			if t.pattern.MatchString(strconv.Itoa(i)) {
-				return t, false
-			}
+		if findsCaptures(t.Pattern) {
+			return t, false
 		}
 	}
 	for _, e := range targets[1:] {
@@ -248,21 +274,25 @@ type follower struct {
 	bytes    int
 }
 
-// may reports whether the rule may match. starts tells of another rule whether
-// its first link may.
-func (c *chain) may(f *Facts, starts func(*rule) bool) bool {
+// may reports whether the rule, which the chain is of, may match. starts tells of
+// another one whether its first link may, and narrowed whether a rule looks at less
+// than it says.
+func (c *chain) may(of *rule, f *Facts, starts, narrowed func(*rule) bool) bool {
 	if !c.followed {
 		return true
 	}
 	e := &follower{f: f}
 	e.writing = true
 	for _, w := range c.writers {
+		if w.phase != c.phase && slices.ContainsFunc(w.facts, func(v Variable) bool { return f.changed(v, w.phase) }) {
+			return true // it may have seen what is not there any more
+		}
 		if !starts(w.of) {
 			continue
 		}
 		e.begin()
 		e.choices = 0
-		if w.phase != c.phase { // it may not have run
+		if w.phase != c.phase || w.of.loose || narrowed(w.of) { // it may not have run, or not have matched
 			e.choices = 1
 		}
 		w.follow(0, e)
@@ -271,6 +301,9 @@ func (c *chain) may(f *Facts, starts func(*rule) bool) bool {
 		}
 	}
 	e.choices = 0
+	if narrowed(of) { // it may match fewer values
+		e.choices = 1
+	}
 	e.writing = false
 	e.begin()
 	return c.follow(0, e) || e.unsure
@@ -434,7 +467,7 @@ func (c *chain) eachTX(t *chainTarget, e *follower, f func(name, value string)) 
 	}
 	name := strings.ToLower(t.Key)
 	if n, err := strconv.Atoi(name); err == nil && len(name) == 1 {
-		if e.captures == nil || n >= len(e.captures) {
+		if e.captures == nil || n >= len(e.captures) || n > maxCaptured {
 			e.unsure = true // what an earlier rule has left
 			return
 		}
@@ -445,7 +478,9 @@ func (c *chain) eachTX(t *chainTarget, e *follower, f func(name, value string)) 
 		for _, value := range slices.Clone(values) {
 			f("TX:"+name, value)
 		}
-		return
+		if !e.doubtful[name] {
+			return
+		}
 	}
 	for _, fact := range e.f.of[vars.TX] {
 		if fact.Key == name {
@@ -518,10 +553,10 @@ func (c *chain) set(a assignment, e *follower) {
 	if e.choices > 0 {
 		e.doubtful[name] = true
 	}
-	if value != "" && (value[0] == '+' || value[0] == '-') {
+	if relative(value) {
 		current := ""
 		switch k := c.known[name]; {
-		case len(values) > 1, e.choices > 0:
+		case len(values) > 1, e.choices > 0, e.doubtful[name]:
 			e.unsure = true
 			return
 		case len(values) == 1:

@@ -29,6 +29,9 @@ type compiled struct {
 	steps           atomic.Int64 // that states have made
 	most            int64        // of them, from which all are forgotten
 	rules           []*rule      // those that the request decides about, in the order in which they run
+	// fixed are the ids of rules that others take for run: what they set is set from
+	// the start, or what they skip is never looked at.
+	fixed map[int]bool
 }
 
 // A sourcePlan is the plan of a source.
@@ -48,6 +51,7 @@ type rule struct {
 	// be set or narrowed before all of them have; 0: nothing is.
 	early int
 	whole bool   // where it may match, all rules have to run
+	loose bool   // it may be skipped
 	shown bool   // it sets what somebody looks at in the end
 	chain *chain // decides where conds cannot; nil: nothing does
 	// affects are the rules that a match takes out, or takes targets from, where
@@ -88,6 +92,8 @@ type lowering struct {
 	chains    map[string]int // transformations by name
 	patterns  map[string]int
 	plans     map[source]*sourcePlan
+	setters   map[*rule]*chain // of rules that are only followed for what they set
+	reads     []*use           // of rules that the request decides about
 	reasons   []Reason
 }
 
@@ -101,7 +107,7 @@ const (
 
 // compileRules lowers what the walk has left to the request.
 func compileRules(w *walk) (*compiled, []Reason, error) {
-	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns, most: maxSteps}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, reasons: slices.Clone(w.reasons)}
+	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns, most: maxSteps, fixed: map[int]bool{}}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, setters: map[*rule]*chain{}, reasons: slices.Clone(w.reasons)}
 	for range lo.operators {
 		lo.index = append(lo.index, map[string]int{})
 	}
@@ -132,7 +138,7 @@ func compileRules(w *walk) (*compiled, []Reason, error) {
 // rule lowers one rule.
 func (lo *lowering) rule(i int) {
 	src := &lo.walk.rules[i]
-	r := &rule{Rule: src, class: lo.walk.class[i], whole: lo.walk.whole[i]}
+	r := &rule{Rule: src, class: lo.walk.class[i], whole: lo.walk.whole[i], loose: lo.walk.loose[i]}
 	lo.out.rules = append(lo.out.rules, r)
 	if src.Unclear != "" {
 		return

@@ -2,6 +2,7 @@ package prover
 
 import (
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strconv"
@@ -30,6 +31,11 @@ func (lo *lowering) connect() {
 		}
 		if r.class == narrowing && r.skipTo() == "" {
 			r.affects, r.idle = lo.affected(r.Rule)
+		}
+	}
+	for i := range lo.walk.rules {
+		if lo.fixed(i) {
+			lo.out.fixed[lo.walk.rules[i].ID] = true
 		}
 	}
 }
@@ -87,10 +93,16 @@ func parseCtl(text string) (ctl, bool) {
 	return c, err == nil
 }
 
+// fixed reports whether others take the rule for one that is always run.
+func (lo *lowering) fixed(i int) bool {
+	r, class := &lo.walk.rules[i], lo.walk.class[i]
+	return r.Marker == "" && class != dead && (class == folded || class == summing || r.skipTo() != "")
+}
+
 // declines tells why no rule of the set can be left out of any request: one of
 // them may do anything. Empty: there is none.
 func (w *walk) declines() []Reason {
-	var out []Reason
+	out := slices.Clone(w.endless)
 	for i := range w.rules {
 		r := &w.rules[i]
 		if r.Marker != "" || w.class[i] == dead && w.links[i] == nil { // never reached
@@ -118,40 +130,59 @@ func (lo *lowering) writers(n int, r *rule) {
 	if r.chain == nil {
 		return
 	}
-	u := r.uses()
-	u.names = slices.DeleteFunc(u.names, func(name string) bool { return r.chain.known[name].c != dynamic || len(name) == 1 && name[0] <= '9' })
-	reads := func(w *Rule) bool { return w.writes(u) }
-	for i, class := range lo.walk.class {
-		if class == summing && reads(&lo.walk.rules[i]) {
-			r.chain.followed = false
-		}
-	}
-	for _, w := range lo.out.rules[:n] {
-		if w.Unclear != "" || !reads(w.Rule) {
-			continue
-		}
-		c := w.chain
-		if c == nil {
-			c = lo.chain(w.Rule)
-		}
-		if c == nil || !c.followed {
-			r.chain.followed = false
-			continue
-		}
-		for _, of := range c.writers {
-			if !slices.ContainsFunc(r.chain.writers, func(other writer) bool { return other.of == of.of }) {
-				r.chain.writers = append(r.chain.writers, of)
-			}
-		}
-		if !slices.ContainsFunc(r.chain.writers, func(other writer) bool { return other.of == w }) {
-			r.chain.writers = append(r.chain.writers, writer{w, c})
-		}
-	}
-	at := func(w writer) int { return slices.Index(lo.out.rules, w.of) }
-	slices.SortFunc(r.chain.writers, func(a, b writer) int { return at(a) - at(b) })
+	lo.gather(n, r, r.chain)
 	if !r.chain.followed && r.class == depending && !slices.ContainsFunc(r.conds, func(c condition) bool { return !c.open && !c.certain }) {
 		lo.reasons = append(lo.reasons, Reason{r.ID, r.Place, "what other rules set for it cannot be followed"})
 	}
+}
+
+// gather finds the rules before the nth that set what it reads, and those that set
+// what these read.
+func (lo *lowering) gather(n int, r *rule, c *chain) {
+	u := r.uses()
+	u.names = slices.DeleteFunc(u.names, func(name string) bool { return c.known[name].c != dynamic || len(name) == 1 && name[0] <= '9' })
+	reads := func(w *Rule) bool { return w.writes(u) }
+	for i, class := range lo.walk.class {
+		if class == summing && reads(&lo.walk.rules[i]) {
+			c.followed = false
+		}
+	}
+	for k, w := range lo.out.rules[:n] {
+		if w.Unclear != "" || !reads(w.Rule) {
+			continue
+		}
+		from := lo.setter(k, w)
+		if from == nil || !from.followed {
+			c.followed = false
+			continue
+		}
+		for _, of := range from.writers {
+			if !slices.ContainsFunc(c.writers, func(other writer) bool { return other.of == of.of }) {
+				c.writers = append(c.writers, of)
+			}
+		}
+		if !slices.ContainsFunc(c.writers, func(other writer) bool { return other.of == w }) {
+			c.writers = append(c.writers, writer{w, from})
+		}
+	}
+	at := func(w writer) int { return slices.Index(lo.out.rules, w.of) }
+	slices.SortFunc(c.writers, func(a, b writer) int { return at(a) - at(b) })
+}
+
+// setter returns the chain of a rule that others read from, which its own
+// conditions may not need; nil: it cannot be followed.
+func (lo *lowering) setter(n int, r *rule) *chain {
+	if r.chain != nil {
+		return r.chain
+	}
+	c, known := lo.setters[r]
+	if !known {
+		if c = lo.chain(r.Rule); c != nil {
+			lo.gather(n, r, c)
+		}
+		lo.setters[r] = c
+	}
+	return c
 }
 
 // writes reports whether the rule sets a variable that is used.
@@ -183,11 +214,10 @@ func (lo *lowering) disturbs(text string) bool {
 		if r.Marker != "" || lo.walk.class[i] == dead || !r.named(c.name, c.which) {
 			continue
 		}
+		if lo.fixed(i) && c.variable == 0 || lo.feeds(r) {
+			return true
+		}
 		if c.variable == 0 {
-			sets := slices.ContainsFunc(r.Links, func(l Link) bool { return len(l.SetVars) > 0 })
-			if class := lo.walk.class[i]; class == folded || class == setting || class == summing || r.skipTo() != "" || sets && !lo.scores(r) {
-				return true
-			}
 			continue
 		}
 		for k := range r.Links {
@@ -201,14 +231,18 @@ func (lo *lowering) disturbs(text string) bool {
 	return false
 }
 
-// scores reports whether all that the rule sets is set by its last link.
-func (lo *lowering) scores(r *Rule) bool {
-	for k := range r.Links[:max(len(r.Links)-1, 0)] {
-		if len(r.Links[k].SetVars) > 0 {
-			return false
+// feeds reports whether another rule, or a link of this one, reads what the rule
+// sets: as long as it is only added up, scores are what is missing without it.
+func (lo *lowering) feeds(r *Rule) bool {
+	if lo.reads == nil {
+		for i := range lo.walk.rules {
+			reader := &lo.walk.rules[i]
+			if class := lo.walk.class[i]; reader.Marker == "" && class != dead && class != summing && class != folded {
+				lo.reads = append(lo.reads, reader.reads())
+			}
 		}
 	}
-	return true
+	return slices.ContainsFunc(lo.reads, r.writes)
 }
 
 // named reports whether a ctl action that names rules by id, tag or message means
@@ -245,7 +279,13 @@ func leftover(r *Rule) string {
 			return "what matched before"
 		}
 		for _, t := range l.Targets {
-			if t.Variable == vars.TX && len(t.Key) == 1 && t.Key[0] <= '9' {
+			switch {
+			case t.Variable == vars.HighestSeverity, t.Variable == vars.Rule:
+				return t.Name
+			case t.Variable != vars.TX || t.Except:
+			case t.Key == "" && findsCaptures(t.Pattern):
+				return "what was captured"
+			case len(t.Key) == 1 && t.Key[0] <= '9':
 				m = append(m, piece{variable: vars.TX, key: t.Key})
 			}
 		}
@@ -260,7 +300,10 @@ func leftover(r *Rule) string {
 			}
 		}
 		for _, text := range l.Texts {
-			m, _ := parseMacro(text)
+			m, ok := parseMacro(text)
+			if !ok {
+				return text
+			}
 			if what := shows(m, after); what != "" {
 				return what
 			}
@@ -280,6 +323,21 @@ func leftover(r *Rule) string {
 	return ""
 }
 
+// findsCaptures reports whether a pattern of the names of TX variables finds what
+// was captured. No pattern finds all.
+func findsCaptures(pattern string) bool {
+	p, err := regexp.Compile(strings.ToLower(pattern))
+	if err != nil {
+		return true
+	}
+	for i := range 10 {
+		if p.MatchString(strconv.Itoa(i)) {
+			return true
+		}
+	}
+	return false
+}
+
 // shows tells what of a macro is left from an earlier rule, when groups, counted
 // from 0, were captured by this one.
 func shows(m macro, groups int) string {
@@ -294,6 +352,9 @@ func shows(m macro, groups int) string {
 	return ""
 }
 
+// maxCaptured is the highest number of a group that the engine keeps of a match.
+const maxCaptured = 8
+
 // captures returns the highest number of a group that a match of the link
 // captures; -1: none.
 func (l *Link) captures() int {
@@ -306,7 +367,7 @@ func (l *Link) captures() int {
 		if err != nil {
 			return 0
 		}
-		return re.MaxCap()
+		return min(re.MaxCap(), maxCaptured)
 	case "pm", "pmfromfile", "pmf", "detectsqli":
 		return 0
 	}

@@ -215,6 +215,25 @@ func (f *Facts) Bytes() int {
 	return n
 }
 
+// changed reports whether a variable is not any more what the phase saw of it, but
+// for values that were added to several.
+func (f *Facts) changed(v Variable, phase int) bool {
+	for i := range f.removals {
+		if gone := &f.removals[i]; gone.v == v && gone.last >= phase {
+			return true
+		}
+	}
+	if !singles[v] {
+		return false
+	}
+	for i := range f.former {
+		if was := &f.former[i]; was.v == v && was.phase >= phase {
+			return true
+		}
+	}
+	return f.count(phase, v) == 0 && f.Get(v) != Defaults[v]
+}
+
 // Each calls yield with the keys and values of a variable as rules see it, and
 // with the empty key for one that holds one value. It reports false for a
 // variable that is not made of facts.

@@ -16,8 +16,8 @@ type piece struct {
 	key      string   // in lower case
 }
 
-// parseMacro takes a text apart as the engine does. It reports false for what
-// the engine does not take.
+// parseMacro takes a text apart as the engine does: what stands between %{ and
+// another %{ is literal. It reports false for what the engine does not take.
 func parseMacro(s string) (macro, bool) {
 	var m macro
 	for s != "" {
@@ -28,20 +28,38 @@ func parseMacro(s string) (macro, bool) {
 		if open > 0 {
 			m = append(m, piece{text: s[:open]})
 		}
-		inner, rest, closed := strings.Cut(s[open+2:], "}")
-		if !closed {
-			return nil, false
+		s = s[open+2:]
+		for {
+			end := strings.IndexFunc(s, func(c rune) bool { return !strings.ContainsRune(macroLetters, c) })
+			if end < 0 {
+				return nil, false
+			}
+			inner := s[:end]
+			switch {
+			case s[end] == '}':
+				name, key, _ := strings.Cut(inner, ".")
+				v, err := vars.Parse(name)
+				if err != nil || strings.HasSuffix(inner, ".") {
+					return nil, false
+				}
+				m, s = append(m, piece{text: inner, variable: v, key: strings.ToLower(key)}), s[end+1:]
+			case strings.HasPrefix(s[end:], "%{"):
+				if inner != "" {
+					m = append(m, piece{text: inner})
+				}
+				s = s[end+2:]
+				continue
+			default:
+				return nil, false
+			}
+			break
 		}
-		name, key, _ := strings.Cut(inner, ".")
-		v, err := vars.Parse(name)
-		if err != nil {
-			return nil, false
-		}
-		m = append(m, piece{text: inner, variable: v, key: strings.ToLower(key)})
-		s = rest
 	}
 	return m, true
 }
+
+// macroLetters may stand in a macro.
+const macroLetters = "[]._-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // literal returns the text of a macro that has no variables.
 func (m macro) literal() (string, bool) {

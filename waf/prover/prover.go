@@ -146,6 +146,7 @@ type Judge struct {
 	removals []int  // of each plan: removals of facts until then
 	keep     []bool // of each rule
 	excluded []int  // rules that are left out whatever happens
+	narrowed []int  // rules that look at less than they say
 	reader   reader
 	decided  uint8 // bits of the phases that were judged
 	removed  uint8 // and of those that Remove was called for
@@ -180,12 +181,20 @@ func (j *Judge) Close() {
 	clear(j.removals)
 	clear(j.keep)
 	j.reader.forget()
-	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded = nil, 0, 0, 0, false, Proven, j.excluded[:0]
+	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded, j.narrowed = nil, 0, 0, 0, false, Proven, j.excluded[:0], j.narrowed[:0]
 	j.p.judges.Put(j)
 }
 
-// Exclude tells that a rule is kept from judging the request.
-func (j *Judge) Exclude(id int) { j.excluded = append(j.excluded, id) }
+// Exclude tells that a rule is kept from judging the request. Without one that
+// others take for run nothing is known.
+func (j *Judge) Exclude(id int) {
+	if j.excluded = append(j.excluded, id); j.p.fixed[id] {
+		j.answer = Full
+	}
+}
+
+// Narrow tells that a rule does not look at all that it says for the request.
+func (j *Judge) Narrow(id int) { j.narrowed = append(j.narrowed, id) }
 
 // Phase looks at what the facts hold now, decides about the rules of a phase, 1
 // to 5, and answers for it and those before.
@@ -194,12 +203,11 @@ func (j *Judge) Phase(n int) Answer {
 		return Full
 	}
 	j.read(n)
-	starts := func(r *rule) bool { return len(r.conds) == 0 || j.holds(&r.conds[0]) }
 	for i, r := range j.p.rules {
 		if r.Phase != n {
 			continue
 		}
-		may, early := j.may(r, starts)
+		may, early := j.may(r)
 		if !may && !early || slices.Contains(j.excluded, r.ID) {
 			continue
 		}
@@ -321,18 +329,25 @@ func (j *Judge) read(n int) {
 
 // may reports whether a rule may match, and whether those of its links may that
 // set or narrow something before all of them have matched.
-func (j *Judge) may(r *rule, starts func(*rule) bool) (may, early bool) {
+func (j *Judge) may(r *rule) (may, early bool) {
 	for k := range r.conds {
 		if !j.holds(&r.conds[k]) {
 			return false, r.early > 0 && k >= r.early
 		}
 	}
 	early = r.early > 0
-	if r.Unclear == "" && r.chain != nil && !r.chain.may(j.f, starts) {
+	if r.Unclear == "" && r.chain != nil && !r.chain.may(r, j.f, j.starts, j.isNarrowed) {
 		return false, early
 	}
 	return true, early
 }
+
+// starts reports whether the first link of a rule may match.
+func (j *Judge) starts(r *rule) bool {
+	return !slices.Contains(j.excluded, r.ID) && (len(r.conds) == 0 || j.holds(&r.conds[0]))
+}
+
+func (j *Judge) isNarrowed(r *rule) bool { return slices.Contains(j.narrowed, r.ID) }
 
 // holds reports whether a condition does.
 func (j *Judge) holds(c *condition) bool {

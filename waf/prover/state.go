@@ -102,10 +102,14 @@ func (s *txState) assign(name, value string, remove bool, c certainty) {
 	}
 }
 
+// relative reports whether a setvar action with the value depends on what the
+// variable holds.
+func relative(value string) bool { return value != "" && (value[0] == '+' || value[0] == '-') }
+
 // assigned is what a setvar action makes of a variable: a sign before a number
 // adds to it. It reports false where the engine leaves the variable alone.
 func assigned(current, value string) (string, bool) {
-	if value == "" || value[0] != '+' && value[0] != '-' {
+	if !relative(value) {
 		return value, true
 	}
 	number := 0

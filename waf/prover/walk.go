@@ -41,13 +41,21 @@ type walk struct {
 	open   bool            // the phase sets something that is not known
 	valued map[string]bool // variables that have a value somewhere before a request is there
 	last   bool            // it is about phase 5, whose rules may run after any other phase
+	// ended says that a score may have decided something in this phase, so that
+	// later phases cannot be sure of what rules behind it have set: the late ones.
+	ended bool
+	late  []string
 	// whole are the rules whose match changes what other rules see: where one may
 	// match, all rules have to run.
 	whole map[int]bool
+	// loose are the rules that may be skipped where they stand.
+	loose map[int]bool
 	// args are what the arguments of the operators of links come to where they
 	// stand, and seen what is known there of the variables that a rule reads.
 	args    map[*Link]argument
 	seen    map[*Rule]map[string]knowledge
+	own     *use     // what the links so far of the rule at hand set
+	endless []Reason // skips that no marker ends
 	reasons []Reason
 }
 
@@ -93,10 +101,11 @@ const (
 // walkRules walks through all phases. The first four run one after the other, as
 // far as they run, and the last after any of them.
 func walkRules(rules []Rule, settings map[string]string) *walk {
-	w := &walk{rules: rules, state: newTXState(settings), whole: map[int]bool{}}
+	w := &walk{rules: rules, state: newTXState(settings), valued: map[string]bool{}}
 	w.forget()
 	for name, value := range settings {
-		w.start[0][strings.ToLower(name)] = value
+		name = strings.ToLower(name)
+		w.start[0][name], w.valued[name] = value, true
 	}
 	var ends []*txState
 	for phase := 1; phase < numPhases; phase++ {
@@ -108,18 +117,12 @@ func walkRules(rules []Rule, settings map[string]string) *walk {
 	}
 	var ways []*walk
 	for _, end := range ends {
-		way := &walk{rules: rules, state: end.clone(), whole: map[int]bool{}, last: true}
+		way := &walk{rules: rules, state: end.clone(), valued: w.valued, last: true}
 		way.forget()
 		way.phase(numPhases)
 		ways = append(ways, way)
 	}
 	w.merge(ways)
-	w.valued = map[string]bool{}
-	for _, end := range ends {
-		for name := range end.values {
-			w.valued[name] = true
-		}
-	}
 	w.state = ends[0]
 	return w
 }
@@ -152,6 +155,7 @@ func (w *walk) changes(before map[string]string) map[string]string {
 func (w *walk) forget() {
 	w.class, w.links = make([]class, len(w.rules)), make([][]outcome, len(w.rules))
 	w.args, w.seen = map[*Link]argument{}, map[*Rule]map[string]knowledge{}
+	w.whole, w.loose = map[int]bool{}, map[int]bool{}
 	for phase := range w.start {
 		w.start[phase] = map[string]string{}
 	}
@@ -188,7 +192,7 @@ func (w *walk) merge(ways []*walk) {
 		}
 		w.seen[r] = map[string]knowledge{}
 		for _, way := range ways {
-			w.whole[i] = w.whole[i] || way.whole[i]
+			w.whole[i], w.loose[i] = w.whole[i] || way.whole[i], w.loose[i] || way.loose[i]
 			for name, k := range way.seen[r] {
 				if before, known := w.seen[r][name]; known && before != k {
 					k = knowledge{set: true, c: dynamic}
@@ -207,6 +211,7 @@ func (w *walk) merge(ways []*walk) {
 		}
 	}
 	for _, way := range ways {
+		w.endless = append(w.endless, way.endless...)
 		for _, reason := range way.reasons {
 			if !slices.Contains(w.reasons, reason) {
 				w.reasons = append(w.reasons, reason)
@@ -225,7 +230,8 @@ type region struct {
 // phase walks through one phase.
 func (w *walk) phase(phase int) {
 	var open []region
-	w.touched = &use{}
+	w.touched, w.ended, w.late = &use{}, false, nil
+	first := len(w.order)
 	for i := range w.rules {
 		r := &w.rules[i]
 		if r.Marker != "" {
@@ -240,6 +246,7 @@ func (w *walk) phase(phase int) {
 			skipped = max(skipped, o.doubt)
 		}
 		w.order = append(w.order, i)
+		w.loose[i] = skipped != never
 		if skipped == always {
 			w.class[i] = dead
 			continue
@@ -256,10 +263,39 @@ func (w *walk) phase(phase int) {
 			open = append(open, region{to, at, doubt})
 		}
 	}
+	w.close(w.order[first:])
 	for _, o := range open {
-		if o.doubt != never {
-			w.reasons = append(w.reasons, Reason{Why: fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
+		if o.doubt != never { // the engine goes on skipping in the next phases
+			w.endless = append(w.endless, Reason{Why: fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
 		}
+	}
+}
+
+// scoring reports whether only TX variables decide about the rule.
+func (r *Rule) scoring() bool {
+	return !slices.ContainsFunc(r.Links, func(l Link) bool {
+		return slices.ContainsFunc(l.Targets, func(t Target) bool { return t.Variable != vars.TX })
+	})
+}
+
+// close ends a phase. A rule that decides something keeps those behind it from
+// running, and later phases, if only the last, from finding what they would have
+// set: where it may match, all rules have to run. Of one that looks at scores
+// nobody can tell, and what is set behind it is not sure.
+func (w *walk) close(rules []int) {
+	for _, name := range w.late {
+		w.state.weaken(name, soft)
+	}
+	sets := false
+	for _, i := range slices.Backward(rules) {
+		r := &w.rules[i]
+		if w.class[i] == dead || r.Unclear != "" {
+			continue
+		}
+		if sets && w.class[i] == depending && r.Links[0].Decision != "" && !r.scoring() {
+			w.whole[i] = true
+		}
+		sets = sets || slices.ContainsFunc(r.Links, func(l Link) bool { return len(l.SetVars) > 0 })
 	}
 }
 
@@ -284,8 +320,10 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	w.links[i] = make([]outcome, len(r.Links))
 	reach := make([]outcome, len(r.Links)) // of this link and those before it
 	w.remember(r)
+	w.own = &use{}
 	for k := range r.Links {
 		o := w.link(&r.Links[k])
+		w.own.add(r.Links[k].sets())
 		w.links[i][k] = o
 		all = and(all, o)
 		reach[k] = all
@@ -362,6 +400,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 			known := w.write(r, &r.Links[k], when(reach[k]), k == len(r.Links)-1 && effect)
 			w.open = w.open || w.class[i] == summing && (!known || ctl)
 		}
+		w.ended = w.ended || r.Links[0].Decision != "" && (w.class[i] == summing || r.scoring())
 	}
 	switch {
 	case !flow:
@@ -374,16 +413,19 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 
 // remember notes what is known where the rule stands, before it runs.
 func (w *walk) remember(r *Rule) {
+	own := &use{}
 	for k := range r.Links {
 		l := &r.Links[k]
 		a := argument{text: l.Operator.Argument}
 		if expands[l.Operator.Name] {
 			m, ok := parseMacro(a.text)
-			if a.text, a.c = w.state.expand(m); !ok {
+			a.text, a.c = w.state.expand(m)
+			if !ok || slices.ContainsFunc(m, func(p piece) bool { return p.variable == vars.TX && own.touches(p.key) }) {
 				a.c = dynamic
 			}
 		}
 		w.args[l] = a
+		own.add(l.sets())
 	}
 	known := map[string]knowledge{}
 	for _, name := range r.uses().names {
@@ -437,7 +479,7 @@ func (w *walk) link(l *Link) outcome {
 			continue
 		}
 		value, set, c := w.state.get(target.Key)
-		if c == dynamic {
+		if c == dynamic || w.own.touches(strings.ToLower(target.Key)) {
 			out = or(out, asked)
 			continue
 		}
@@ -502,6 +544,9 @@ func (w *walk) constant(l *Link, value string) (matched bool, c certainty, ok bo
 // fold does what a rule sets that matches in every request, when the phase begins
 // instead of where it stands. It reports whether that is the same.
 func (w *walk) fold(r *Rule) bool {
+	if w.ended {
+		return false
+	}
 	saved := maps.Clone(w.state.values)
 	var names []string
 	for k := range r.Links {
@@ -510,6 +555,9 @@ func (w *walk) fold(r *Rule) bool {
 			name, fixed := a.name.literal()
 			name = strings.ToLower(name)
 			value, c := w.state.expand(a.value)
+			if relative(value) && !r.Links[k].once() {
+				c = dynamic
+			}
 			if _, _, known := w.state.get(name); !ok || !fixed || a.remove || c != firm || known != firm || w.last || w.touched.touches(name) {
 				w.state.values = saved
 				return false
@@ -519,7 +567,7 @@ func (w *walk) fold(r *Rule) bool {
 		}
 	}
 	for _, name := range names {
-		w.start[r.Phase][name] = w.state.values[name]
+		w.start[r.Phase][name], w.valued[name] = w.state.values[name], true
 	}
 	return true
 }
@@ -551,7 +599,14 @@ func (w *walk) write(r *Rule, l *Link, when outcome, last bool) bool {
 			continue
 		}
 		name = strings.ToLower(name)
+		if w.ended {
+			w.late = append(w.late, name)
+		}
 		value, c := w.state.expand(a.value)
+		if relative(value) && !l.once() {
+			c = dynamic
+		}
+		w.valued[name] = w.valued[name] || when == always || when == cleanAlways
 		_, _, before := w.state.get(name)
 		switch {
 		case (when == always || when == cleanAlways) && c != dynamic && before != dynamic:
@@ -571,6 +626,18 @@ func (w *walk) write(r *Rule, l *Link, when outcome, last bool) bool {
 		}
 	}
 	return sure
+}
+
+// once reports whether the link, where it matches, matches one value: a setvar
+// action is done for each.
+func (l *Link) once() bool {
+	looks := 0
+	for _, t := range l.Targets {
+		if !t.Except {
+			looks++
+		}
+	}
+	return len(l.Targets) == 0 || looks == 1 && !l.MultiMatch
 }
 
 // A use is which TX variables a rule reads or sets.
@@ -599,16 +666,36 @@ func (u *use) add(o *use) {
 	u.names, u.patterns, u.prefixes, u.all = append(u.names, o.names...), append(u.patterns, o.patterns...), append(u.prefixes, o.prefixes...), u.all || o.all
 }
 
-// uses finds what the rule uses.
-func (r *Rule) uses() *use {
+// sets finds what the link sets.
+func (l *Link) sets() *use {
 	u := &use{}
-	add := func(m macro) {
-		for _, p := range m {
-			if p.variable == vars.TX {
-				u.names = append(u.names, p.key)
-			}
+	for _, text := range l.SetVars {
+		a, _ := parseSetVar(text)
+		if name, fixed := a.name.literal(); fixed {
+			u.names = append(u.names, strings.ToLower(name))
+		} else {
+			u.prefixes = append(u.prefixes, strings.ToLower(a.name.prefix()))
 		}
 	}
+	return u
+}
+
+// uses finds what the rule reads, shows or sets.
+func (r *Rule) uses() *use {
+	u := r.reads()
+	for k := range r.Links {
+		l := &r.Links[k]
+		u.add(l.sets())
+		for _, text := range l.Texts {
+			u.expand(text)
+		}
+	}
+	return u
+}
+
+// reads finds what the rule looks at, compares with, and makes other values of.
+func (r *Rule) reads() *use {
+	u := &use{}
 	for k := range r.Links {
 		l := &r.Links[k]
 		for _, t := range l.Targets {
@@ -628,21 +715,26 @@ func (r *Rule) uses() *use {
 			}
 		}
 		for _, text := range l.SetVars {
-			a, _ := parseSetVar(text)
-			add(a.name)
-			add(a.value)
-			if name, fixed := a.name.literal(); fixed {
-				u.names = append(u.names, strings.ToLower(name))
-			} else {
-				u.prefixes = append(u.prefixes, strings.ToLower(a.name.prefix()))
-			}
+			name, value, _ := strings.Cut(text, "=")
+			u.expand(name)
+			u.expand(value)
 		}
-		for _, text := range append([]string{l.Operator.Argument}, l.Texts...) {
-			m, _ := parseMacro(text)
-			add(m)
+		if expands[l.Operator.Name] {
+			u.expand(l.Operator.Argument)
 		}
 	}
 	return u
+}
+
+// expand adds what a text with macros is made of.
+func (u *use) expand(text string) {
+	m, ok := parseMacro(text)
+	u.all = u.all || !ok
+	for _, p := range m {
+		if p.variable == vars.TX {
+			u.names = append(u.names, p.key)
+		}
+	}
 }
 
 // literalPrefix returns what every text begins with that a pattern matches; empty

@@ -100,6 +100,9 @@ func choose(names string) ([]traffic.Mix, error) {
 	return chosen, nil
 }
 
+// warming is how many requests come before the first round, in percent of one.
+const warming = 200
+
 var bothSeries = []traffic.Series{traffic.Fresh, traffic.Repeated}
 
 // run measures all and prints the tables. What it does meanwhile goes to progress.
@@ -198,11 +201,11 @@ func measure(ctx context.Context, servers []*server, m traffic.Mix, series traff
 	r := &row{mix: m.Name, series: series, requests: count * o.rounds, samples: make([][]sample, len(servers)), others: make([]others, len(servers))}
 	for round := range o.rounds {
 		warm, requests := make([]traffic.Request, connections), make([]traffic.Request, count)
-		if series == traffic.Repeated && round == 0 {
-			warm = make([]traffic.Request, traffic.RepeatedRequests)
+		if round == 0 { // a server that has just started is not what is measured
+			warm = make([]traffic.Request, max(traffic.RepeatedRequests, count*warming/100))
 		}
 		for i := range warm {
-			warm[i] = before.Request(round*len(warm) + i)
+			warm[i] = before.Request(round*traffic.RepeatedRequests + i)
 		}
 		for i := range requests {
 			requests[i] = measured.Request(round*count + i)

@@ -3,6 +3,7 @@
 
 GO       = go
 FUZZTIME = 10s
+SEEDS = 1 2 3 4
 UPSTREAM =
 LISTEN   = 127.0.0.1:8080
 

@@ -407,7 +407,9 @@ func (c *chain) matches(l *chainLink, e *follower) []match {
 			if l.MultiMatch {
 				check(value)
 			}
-			value = string(by.Append(nil, value))
+			if !by.Keeps(transform.KindsOf(value)) {
+				value = string(by.Append(nil, value))
+			}
 		}
 		check(value)
 	}

@@ -383,6 +383,7 @@ func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 		h.settle(v)
 		h.emit(v.req.ID, closing(rec, v.tunnel))
 	default:
+		v.send()
 		v.linger()
 	}
 }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -244,15 +243,20 @@ func (v *visit) copy(src io.Reader, length int64) (readErr, writeErr error) {
 	}
 }
 
-// whole writes a body that is there as a whole, and sends it together with the
-// head before it.
+// whole writes a body that is there as a whole. Its head and all of it go out
+// together, when the record is written, as the end of any answer does.
 func (v *visit) whole(body []byte) (int, error) {
 	v.in.Gather()
-	n, err := v.rw.Write(body)
-	if err == nil {
-		err = v.rw.control.Flush()
+	v.gathered = true
+	return v.rw.Write(body)
+}
+
+// send sends what was gathered of the answer.
+func (v *visit) send() {
+	if v.gathered {
+		_ = v.rw.control.Flush() // who is not there any more learns nothing
+		_ = v.in.Send()
 	}
-	return n, cmp.Or(err, v.in.Send())
 }
 
 // A portion is the part of an answer that is held: a small one while a write

@@ -40,6 +40,7 @@ type visit struct {
 	settled  bool // the settlers know how it ended
 	resumed  bool // the connection goes on after an upgrade that was not made
 	answered bool // the client has a complete answer
+	gathered bool // the connection keeps the answer until send
 }
 
 func newVisit(w http.ResponseWriter, r *http.Request) *visit {

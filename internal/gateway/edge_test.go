@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,9 +40,11 @@ type edge struct {
 type notes struct {
 	mu   sync.Mutex
 	list []gate.Record
+	slow atomic.Int64 // how long each takes, in nanoseconds
 }
 
 func (n *notes) Record(r gate.Record) {
+	time.Sleep(time.Duration(n.slow.Load()))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.list = append(n.list, r)

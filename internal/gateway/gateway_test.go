@@ -216,6 +216,27 @@ func TestABadReloadKeepsServing(t *testing.T) {
 	}
 }
 
+// A short answer ends after its record was taken: who reads the rules log looks
+// into it as soon as the answer is there.
+func TestTheRecordComesBeforeTheEndOfAShortAnswer(t *testing.T) {
+	e := open(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", strconv.Itoa(6<<10))
+		_, _ = w.Write(make([]byte, 6<<10))
+	}), strings.Replace(small, "limits: [{name: per-client, rate: 10/s, burst: 20}]", "limits: []", 1))
+	e.notes.slow.Store(int64(5 * time.Millisecond))
+	for n := range 10 {
+		if a := e.send(t, "GET /"); a.status != 200 || len(a.body) != 6<<10 {
+			t.Fatalf("%d and %d bytes", a.status, len(a.body))
+		}
+		e.notes.mu.Lock()
+		have := len(e.notes.list)
+		e.notes.mu.Unlock()
+		if have != n+1 {
+			t.Fatalf("after %d answers there are %d records", n+1, have)
+		}
+	}
+}
+
 func TestObserveRefusesOnlyFraming(t *testing.T) {
 	e := open(t, http.HandlerFunc(leaky), strings.Replace(small, "listeners:", "mode: observe\nlisteners:", 1))
 	for _, tc := range []struct {

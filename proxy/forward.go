@@ -231,17 +231,23 @@ func (a *attempt) gotConn(c net.Conn, reused, idle bool) {
 	}
 }
 
+// Fields implements http1.Lister.
+func (a *attempt) Fields() []http1.Field { return a.v.fields }
+
 // FirstByte implements http1.Watcher.
 func (a *attempt) FirstByte() { a.heard.Store(true) }
 
-// traced has net/http's client, which speaks HTTP/2, tell the attempt the same.
+// traced makes the request one for net/http's client, which speaks HTTP/2, and
+// has that tell the attempt the same.
 func (a *attempt) traced(r *http.Request) *http.Request {
-	return r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn:              func(string) { a.GetConn() },
 		GotConn:              func(info httptrace.GotConnInfo) { a.gotConn(info.Conn, info.Reused, info.WasIdle) },
 		GotFirstResponseByte: a.FirstByte,
 		Got1xxResponse:       a.Interim,
 	}))
+	r.Header = a.v.fields.header()
+	return r
 }
 
 // again counts a request that the transport sends once more by itself over

@@ -102,29 +102,26 @@ func (v *visit) value(template string) (string, bool) {
 	return out, known && validValue(out)
 }
 
-// removeField removes a field in every spelling that a server may take for it.
-func removeField(header http.Header, name string) {
-	for have := range header {
-		if len(have) == len(name) && (strings.EqualFold(have, name) || strings.EqualFold(strings.ReplaceAll(have, "_", "-"), name)) {
-			delete(header, have)
-		}
-	}
+// editable are fields that can be changed.
+type editable interface {
+	remove(name string)
+	add(name, value string)
 }
 
 // apply makes the changes.
-func (e *FieldEdits) apply(v *visit, header http.Header) {
+func (e *FieldEdits) apply(v *visit, fields editable) {
 	for _, name := range e.Remove {
-		removeField(header, name)
+		fields.remove(name)
 	}
 	for _, f := range e.Set {
-		removeField(header, f.Name)
+		fields.remove(f.Name)
 		if value, ok := v.value(f.Value); ok {
-			header[textproto.CanonicalMIMEHeaderKey(f.Name)] = []string{value}
+			fields.add(textproto.CanonicalMIMEHeaderKey(f.Name), value)
 		}
 	}
 	for _, f := range e.Add {
 		if value, ok := v.value(f.Value); ok {
-			header[textproto.CanonicalMIMEHeaderKey(f.Name)] = append(header[textproto.CanonicalMIMEHeaderKey(f.Name)], value)
+			fields.add(textproto.CanonicalMIMEHeaderKey(f.Name), value)
 		}
 	}
 }
@@ -145,19 +142,19 @@ func (s *site) shape(v *visit, out *http.Request) {
 		if told := v.told("X-Forwarded-Prefix"); strings.HasPrefix(told, "/") && validValue(told) {
 			prefix = strings.TrimSuffix(told, "/") + prefix
 		}
-		removeField(out.Header, "X-Forwarded-Prefix")
-		out.Header["X-Forwarded-Prefix"] = []string{prefix}
+		v.fields.remove("X-Forwarded-Prefix")
+		v.fields.add("X-Forwarded-Prefix", prefix)
 	}
 	if s.mask.Leaks.searches() {
-		removeField(out.Header, "Accept-Encoding")
-		out.Header["Accept-Encoding"] = []string{"identity"}
+		v.fields.remove("Accept-Encoding")
+		v.fields.add("Accept-Encoding", "identity")
 	}
-	s.headers.Request.apply(v, out.Header)
+	s.headers.Request.apply(v, &v.fields)
 }
 
 // dress writes into an answer of a backend what the route says about it.
 func (s *site) dress(v *visit, header http.Header) {
-	s.headers.Response.apply(v, header)
+	s.headers.Response.apply(v, headerFields(header))
 	s.protect(v, header)
 }
 

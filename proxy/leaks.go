@@ -150,7 +150,7 @@ func (h *Handler) show(v *visit, p *pool, where string, to, from http.Header) ga
 	through := v.lens(p)
 	h.mask.copy(to, from, through)
 	for _, name := range v.site.headers.Response.Remove {
-		removeField(to, name)
+		headerFields(to).remove(name)
 	}
 	action := v.site.mask.Leaks.headers()
 	set := through.origin.leaks.tokens()

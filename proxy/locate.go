@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"net/http"
 	"strconv"
-	"strings"
 
 	"sallyport/internal/gate"
 )
@@ -12,16 +10,12 @@ import (
 // it and the databases know. A field that the gateway speaks for is never
 // somebody else's: what a trusted proxy says in it goes, whatever the spelling
 // and also where the place is not known.
-func (h *Handler) locate(at gate.Place, out http.Header) {
+func (h *Handler) locate(at gate.Place, out *fieldList) {
 	for _, what := range h.geoHeaders {
 		name, value := placeField(what, at)
-		for have := range out {
-			if len(have) == len(name) && strings.EqualFold(strings.ReplaceAll(have, "_", "-"), name) {
-				delete(out, have)
-			}
-		}
+		out.remove(name)
 		if value != "" {
-			out[name] = []string{value}
+			out.add(name, value)
 		}
 	}
 }

@@ -90,9 +90,10 @@ func (h *Handler) outgoing(v *visit, out *http.Request) bool {
 	if !ok {
 		return false
 	}
-	out.Method, out.URL, out.Host, out.Header = head.Method, target, head.Host, h.forwardedFields(v)
+	out.Method, out.URL, out.Host = head.Method, target, head.Host
 	out.Proto, out.ProtoMajor, out.ProtoMinor = "HTTP/1.1", 1, 1
-	h.locate(v.req.Place, out.Header)
+	v.fields = h.forwardedFields(v)
+	h.locate(v.req.Place, &v.fields)
 	v.site.shape(v, out)
 	if v.upload != nil {
 		if out.ContentLength = v.upload.length; out.ContentLength < 0 {
@@ -118,17 +119,12 @@ func targetURL(target string) (*url.URL, bool) {
 	return u, u.RequestURI() == target
 }
 
-// forwardedFields copies the fields that go on, in the client's spelling, and
+// forwardedFields copies the fields that go on, as the client wrote them, and
 // adds what the backend is told about the client.
-func (h *Handler) forwardedFields(v *visit) http.Header {
+func (h *Handler) forwardedFields(v *visit) fieldList {
 	head := v.req.Head
-	out := make(http.Header, len(head.Fields)+5) // Host goes, and six come
+	out := make(fieldList, 0, len(head.Fields)+ownFields)
 	named := nominated(head.Fields)
-	// spelled holds the spelling that each name came with first: fields of one
-	// name stay together and in order, however the others were spelled.
-	var room [32]spelling
-	spelled := room[:0]
-	values := make([]string, 0, len(head.Fields)) // one allocation for all fields that come once
 	trailers, grpc := false, false
 	for _, f := range head.Fields {
 		canonical := textproto.CanonicalMIMEHeaderKey(f.Name)
@@ -149,32 +145,21 @@ func (h *Handler) forwardedFields(v *visit) http.Header {
 			f.Value = oneHopLess(f.Value)
 		}
 		grpc = grpc || canonical == "Content-Type" && hasPrefixFold(f.Value, "application/grpc")
-		key := f.Name
-		for i := range spelled {
-			if spelled[i].canonical == canonical {
-				key = spelled[i].key
-				break
-			}
-		}
-		if have, again := out[key]; again {
-			out[key] = append(have, f.Value)
-			continue
-		}
-		spelled = append(spelled, spelling{canonical, key})
-		values = append(values, f.Value)
-		out[key] = values[len(values)-1 : len(values) : len(values)]
+		out.add(f.Name, f.Value)
 	}
-	userAgent(out)
 	if trailers && grpc {
-		out["Te"] = []string{"trailers"}
+		out.add("Te", "trailers")
 	}
 	if head.Upgrade {
-		out["Connection"] = []string{"Upgrade"}
-		out["Upgrade"] = []string{"websocket"}
+		out.add("Connection", "Upgrade")
+		out.add("Upgrade", "websocket")
 	}
-	v.introduce(out)
+	v.introduce(&out)
 	return out
 }
+
+// ownFields is how many fields come to those of the client.
+const ownFields = 8
 
 // maxForwards bounds the proxies that an OPTIONS may pass, and is counted down
 // by each (RFC 9110 section 7.6.2). With TRACE it never gets here.
@@ -196,23 +181,6 @@ func oneHopLess(value string) string {
 	return strconv.FormatUint(n-1, 10)
 }
 
-type spelling struct{ canonical, key string }
-
-// userAgent keeps net/http from adding a User-Agent of its own, and from
-// dropping all but the first of several: it writes the canonical spelling by
-// its own rules, any other as it is.
-func userAgent(out http.Header) {
-	const key = "User-Agent"
-	values := out[key]
-	if len(values) == 1 && values[0] != "" {
-		return
-	}
-	if len(values) > 0 {
-		out["user-agent"] = values
-	}
-	out[key] = []string{""}
-}
-
 // nominated lists the fields that Connection makes hop-by-hop, by canonical
 // name.
 func nominated(fields []gate.Field) []string {
@@ -232,18 +200,16 @@ func nominated(fields []gate.Field) []string {
 
 // introduce tells the backend who asks, by which name and over what. The word
 // of a trusted proxy is passed on, where it is one.
-func (v *visit) introduce(out http.Header) {
-	host := v.authority()
-	values := [...]string{v.chain(), v.req.ClientText(), v.req.ID, v.scheme(), v.port(), host}
+func (v *visit) introduce(out *fieldList) {
 	if v.req.Client.IsValid() { // else nobody can be named: a Unix socket has no address
-		out["X-Forwarded-For"] = values[0:1:1]
-		out["X-Real-Ip"] = values[1:2:2]
+		out.add("X-Forwarded-For", v.chain())
+		out.add("X-Real-Ip", v.req.ClientText())
 	}
-	out["X-Request-Id"] = values[2:3:3]
-	out["X-Forwarded-Proto"] = values[3:4:4]
-	out["X-Forwarded-Port"] = values[4:5:5]
-	if host != "" {
-		out["X-Forwarded-Host"] = values[5:6:6]
+	out.add("X-Request-Id", v.req.ID)
+	out.add("X-Forwarded-Proto", v.scheme())
+	out.add("X-Forwarded-Port", v.port())
+	if host := v.authority(); host != "" {
+		out.add("X-Forwarded-Host", host)
 	}
 }
 

@@ -199,7 +199,7 @@ func TestFieldEdits(t *testing.T) {
 	a := g.ask(t, strings.Replace(get, "/ ", "/nl ", 1)+evil, "")
 	seen := b.got(t)
 	id := a.header.Get("X-Request-Id")
-	for _, want := range []string{"X-Client: ip=192.0.2.7\r\n", "X-Place: NL\r\n", "X-Trace: theirs\r\nX-Trace: " + id + "\r\n"} {
+	for _, want := range []string{"X-Client: ip=192.0.2.7\r\n", "X-Place: NL\r\n", "X-Trace: theirs\r\n", "X-Trace: " + id + "\r\n"} {
 		if !strings.Contains(seen, want) {
 			t.Errorf("the backend was sent\n%s\nwithout %q", seen, want)
 		}

@@ -110,8 +110,8 @@ func newHTTP2(cfg PoolConfig) *http.Transport {
 // WebSocket is opened over HTTP/1.1, whatever else the backend speaks: few
 // servers take one over HTTP/2 (RFC 8441).
 func (t *transports) RoundTrip(r *http.Request) (*http.Response, error) {
-	upgrade := len(r.Header["Upgrade"]) > 0
 	a, _ := r.Context().Value(http1.WatcherKey{}).(*attempt) // nil: a health check
+	upgrade := a != nil && a.v.req.Head.Upgrade
 	switch r.URL.Scheme {
 	case "https":
 		if t.tls2 == nil || upgrade {

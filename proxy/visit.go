@@ -34,6 +34,7 @@ type visit struct {
 	ask   ask  // what the choice of a backend depends on
 	renew bool // the sticky cookie is past the middle of its time
 
+	fields   fieldList // what backends are sent
 	pool     gate.RecordPool
 	leaks    leakLog
 	tunnel   *tunnel

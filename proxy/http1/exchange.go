@@ -274,7 +274,7 @@ func (h *head) addTrailer(fields http.Header) {
 // switched hands the connection over to whoever asked for another protocol
 // (RFC 9110 section 7.8).
 func (x *exchange) switched(h *head) (*http.Response, error) {
-	if !hasToken(x.request.Header["Connection"], "upgrade") {
+	if !x.request.upgrades() {
 		return nil, errSwitched
 	}
 	if x.hear(); !x.detach() {

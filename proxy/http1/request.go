@@ -28,7 +28,6 @@ const (
 var (
 	sendBuffers = sync.Pool{New: func() any { return new([sendBuffer]byte) }}
 	slowBuffers = sync.Pool{New: func() any { return new([slowBuffer]byte) }}
-	fieldNames  = sync.Pool{New: func() any { return new([]string) }}
 )
 
 var (
@@ -37,7 +36,35 @@ var (
 )
 
 // An outgoing is a request on its way to a backend.
-type outgoing struct{ *http.Request }
+type outgoing struct {
+	*http.Request
+	fields []Field // in place of those of its Header
+}
+
+// listed are the fields of a header, by name.
+func listed(header http.Header) []Field {
+	names := make([]string, 0, len(header))
+	for name, values := range header {
+		if name != "User-Agent" || len(values) != 1 || values[0] != "" { // else it is how net/http is told to write none
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	list := make([]Field, 0, len(names))
+	for _, name := range names {
+		for _, value := range header[name] {
+			list = append(list, Field{name, value})
+		}
+	}
+	return list
+}
+
+// upgrades reports whether the request asks for another protocol.
+func (r outgoing) upgrades() bool {
+	return slices.ContainsFunc(r.fields, func(f Field) bool {
+		return strings.EqualFold(f.Name, "Connection") && hasToken([]string{f.Value}, "upgrade")
+	})
+}
 
 // hasBody reports whether there is one to send.
 func (r outgoing) hasBody() bool { return r.Body != nil && r.Body != http.NoBody }
@@ -55,8 +82,8 @@ func (r outgoing) chunked() bool {
 
 // check refuses what could not be written as one request.
 func (r outgoing) check() error {
-	if r.URL == nil || r.Header == nil {
-		return errors.New("a request without URL or fields")
+	if r.URL == nil {
+		return errors.New("a request without URL")
 	}
 	if !isToken(r.Method) {
 		return fmt.Errorf("method %q", r.Method)
@@ -67,21 +94,19 @@ func (r outgoing) check() error {
 	if r.Host == "" || !isValue(r.Host) || strings.ContainsAny(r.Host, " \t,/") {
 		return fmt.Errorf("host %q", r.Host)
 	}
-	for name, values := range r.Header {
-		if !isToken(name) {
-			return fmt.Errorf("field name %q", name)
-		}
-		for _, value := range values {
-			if !isValue(value) {
-				return fmt.Errorf("value of field %q", name)
-			}
+	for i := range r.fields {
+		switch f := &r.fields[i]; {
+		case !isToken(f.Name):
+			return fmt.Errorf("field name %q", f.Name)
+		case !isValue(f.Value):
+			return fmt.Errorf("value of field %q", f.Name)
 		}
 	}
 	return nil
 }
 
 // appendHead writes the request line and the fields. The framing is ours: no
-// field of it is taken from the header.
+// field of it is taken from the list.
 func (r outgoing) appendHead(b []byte) []byte {
 	b = append(b, r.Method...)
 	b = append(b, ' ')
@@ -100,23 +125,11 @@ func (r outgoing) appendHead(b []byte) []byte {
 	if r.chunked() && len(r.Trailer) > 0 {
 		b = appendField(b, "Trailer", strings.Join(trailerNames(r.Trailer), ", "))
 	}
-	names := fieldNames.Get().(*[]string)
-	for name := range r.Header {
-		*names = append(*names, name)
-	}
-	slices.Sort(*names)
-	for _, name := range *names {
-		values := r.Header[name]
-		if isFraming(name) || name == "User-Agent" && len(values) == 1 && values[0] == "" { // how net/http is told to write none
-			continue
-		}
-		for _, value := range values {
-			b = appendField(b, name, value)
+	for i := range r.fields {
+		if f := &r.fields[i]; !isFraming(f.Name) {
+			b = appendField(b, f.Name, f.Value)
 		}
 	}
-	clear(*names)
-	*names = (*names)[:0]
-	fieldNames.Put(names)
 	return append(b, "\r\n"...)
 }
 

@@ -373,3 +373,25 @@ func (watcher) FirstByte()             {}
 func (w watcher) Interim(status int, fields textproto.MIMEHeader) error {
 	return w.interim(status, fields)
 }
+
+// A lister has its fields sent as they stand, but for those of the framing.
+type lister struct{ watcher }
+
+func (lister) Fields() []http1.Field {
+	return []http1.Field{{Name: "x-b", Value: "1"}, {Name: "A", Value: "2"}, {Name: "content-length", Value: "9"}, {Name: "X-B", Value: ""}}
+}
+
+func TestListedFields(t *testing.T) {
+	const want = "GET /a?b HTTP/1.1\r\nHost: site.example\r\nx-b: 1\r\nA: 2\r\nX-B: \r\n\r\n"
+	b, got := hears(t, len(want))
+	r := request(context.WithValue(t.Context(), http1.WatcherKey{}, lister{}), "GET", b.addr, nil, 0)
+	r.Header = http.Header{"Not": {"sent"}}
+	resp, err := transport(t).RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if s := <-got; s != want {
+		t.Errorf("sent %q, want %q", s, want)
+	}
+}

@@ -63,6 +63,14 @@ type Watcher interface {
 	Interim(status int, fields textproto.MIMEHeader) error
 }
 
+// A Field is a field line of a request.
+type Field struct{ Name, Value string }
+
+// A Lister is a Watcher that knows the fields of its request in the order in
+// which they are to be sent. Without one they are those of the request's Header,
+// by name.
+type Lister interface{ Fields() []Field }
+
 // WatcherKey is the key of a Watcher in a context.
 type WatcherKey struct{}
 
@@ -84,14 +92,19 @@ func New(cfg Config) *Transport {
 // request's body is returned as it is; one of the backend may be a timeout (see
 // net.Error).
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	sent := outgoing{Request: r}
-	if err := sent.check(); err != nil {
-		sent.closeBody()
-		return nil, err
-	}
 	watcher, ok := r.Context().Value(WatcherKey{}).(Watcher)
 	if !ok {
 		watcher = unwatched{}
+	}
+	sent := outgoing{Request: r}
+	if l, ok := watcher.(Lister); ok {
+		sent.fields = l.Fields()
+	} else {
+		sent.fields = listed(r.Header)
+	}
+	if err := sent.check(); err != nil {
+		sent.closeBody()
+		return nil, err
 	}
 	watcher.GetConn()
 	c, reused, err := t.get(r)

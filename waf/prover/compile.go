@@ -216,10 +216,17 @@ func (lo *lowering) selector(t Target) (selector, bool) {
 	s.key = strings.ToLower(t.Key)
 	// Names are looked up as the rule has them, among keys in lower case.
 	if len(sources[t.Variable]) > 0 && sources[t.Variable][0].form == ofName && !t.Except && s.key != t.Key && caseSensitive[t.Variable] {
-		s.key = "\xff" // no name
+		s.key = noKey
 	}
 	return s, true
 }
+
+// Keys in lower case are text, which these are not: one that nothing has, and one
+// that stands for all that no target speaks of.
+const (
+	noKey    = "\xfe"
+	otherKey = "\xff"
+)
 
 // look adds what a target asks of values. It reports false where that is not
 // known.

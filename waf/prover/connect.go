@@ -286,7 +286,7 @@ func leftover(r *Rule) string {
 			case t.Key == "" && findsCaptures(t.Pattern):
 				return "what was captured"
 			case len(t.Key) == 1 && t.Key[0] <= '9':
-				m = append(m, piece{variable: vars.TX, key: t.Key})
+				m = append(m, piece{text: t.Name + ":" + t.Key, variable: vars.TX, key: t.Key})
 			}
 		}
 		if what := shows(m, groups); what != "" {

@@ -26,13 +26,13 @@ type Fact struct {
 // A variable that has a default is not among them until it is set.
 // They are for one goroutine at a time.
 type Facts struct {
-	of       [maxVariables][]Fact
-	sets     [maxVariables]int32 // of a variable that holds one value: how often it was set
-	used     []Variable
-	seen     [numPhases + 1][]seen // what each phase that was marked has
-	phase    int                   // the last that was marked
-	former   []former
-	removals []removal
+	of     [maxVariables][]Fact
+	sets   [maxVariables]int32 // of a variable that holds one value: how often it was set
+	used   []Variable
+	seen   [numPhases + 1][]seen // what each phase that was marked has
+	phase  int                   // the last that was marked
+	former []former
+	gone   []gone
 }
 
 // numPhases is the number of phases of SecLang.
@@ -51,12 +51,13 @@ type former struct {
 	phase int
 }
 
-// A removal is of values that some phases have seen.
-type removal struct {
+// A gone value is one that was removed, under a key in lower case, and that the
+// phases from first to last have seen.
+type gone struct {
 	v           Variable
 	key         string
-	facts       []Fact
-	first, last int // of these phases
+	fact        Fact
+	first, last int
 }
 
 // Defaults are what variables that hold one value are to the engine until they
@@ -93,28 +94,25 @@ func (f *Facts) Set(v Variable, value string) {
 // Remove removes the values under a key, which is given in lower case, from what
 // later phases see.
 func (f *Facts) Remove(v Variable, key string) {
-	gone := removal{v: v, key: key, first: f.phase + 1, last: f.phase}
 	kept := f.of[v][:0]
-	for i, fact := range f.of[v] {
+	for _, fact := range f.of[v] {
 		if !SameKey(fact.Key, key) {
 			kept = append(kept, fact)
 			continue
 		}
-		gone.facts = append(gone.facts, fact)
+		at, g := len(kept), gone{v: v, key: key, fact: fact, first: f.phase + 1, last: f.phase}
 		for phase := range f.seen {
 			for n := range f.seen[phase] {
-				if s := &f.seen[phase][n]; s.v == v && i-len(gone.facts)+1 < s.n {
+				if s := &f.seen[phase][n]; s.v == v && at < s.n {
 					s.n--
-					gone.first = min(gone.first, phase)
+					g.first = min(g.first, phase)
 				}
 			}
 		}
+		f.gone = append(f.gone, g)
 	}
 	clear(f.of[v][len(kept):])
 	f.of[v] = kept
-	if len(gone.facts) > 0 {
-		f.removals = append(f.removals, gone)
-	}
 }
 
 // Mark tells that a phase, 1 to 5, sees what the facts hold now.
@@ -145,24 +143,29 @@ func (f *Facts) Used() []Variable { return f.used }
 // A Cursor remembers which of the facts of a request somebody was told. The
 // zero Cursor was told nothing.
 type Cursor struct {
-	values   [maxVariables]int
-	sets     [maxVariables]int32
-	removals int
-	held     bool // values that are removed are there still
+	phase  int // the last that was told of
+	values [maxVariables]int
+	sets   [maxVariables]int32
+	gone   int // how many values were gone by then
 }
 
 // News calls add with the values that a phase that was marked sees and that the
 // cursor was not told, variable by variable, and before that remove with keys
-// whose values it does not see any more.
+// whose values it does not see any more. Phases come in their order.
 func (f *Facts) News(c *Cursor, phase int, add func(v Variable, facts []Fact), remove func(v Variable, key string)) {
-	for ; c.removals < len(f.removals) && f.removals[c.removals].last < phase; c.removals++ {
-		gone := &f.removals[c.removals]
-		if !c.held && c.values[gone.v] > 0 {
-			c.values[gone.v] -= len(gone.facts)
+	for i := range f.gone {
+		g := &f.gone[i]
+		if c.phase < g.first || c.phase > g.last {
+			continue // it is not there
 		}
-		c.held = false
-		remove(gone.v, gone.key)
+		if i >= c.gone { // it was told among the others
+			c.values[g.v]--
+		}
+		if g.last < phase {
+			remove(g.v, g.key)
+		}
 	}
+	c.gone = len(f.gone)
 	for _, s := range f.seen[phase] {
 		v := s.v
 		if f.sets[v] > 0 {
@@ -184,14 +187,13 @@ func (f *Facts) News(c *Cursor, phase int, add func(v Variable, facts []Fact), r
 			c.values[v] = s.n
 		}
 	}
-	// Of somebody who is told late, what is gone by now was there first.
-	for i := c.removals; i < len(f.removals) && !c.held; i++ {
-		gone := &f.removals[i]
-		if gone.first <= phase && phase <= gone.last && c.values[gone.v] <= f.count(phase, gone.v) {
-			add(gone.v, gone.facts)
-			c.held = true
+	// Of somebody who is told late, what is gone by now was there.
+	for i := range f.gone {
+		if g := &f.gone[i]; c.phase < g.first && g.first <= phase && phase <= g.last {
+			add(g.v, []Fact{g.fact})
 		}
 	}
+	c.phase = phase
 }
 
 // count is how many values of a variable, of those that are left, a phase sees.
@@ -218,8 +220,8 @@ func (f *Facts) Bytes() int {
 // changed reports whether a variable is not any more what the phase saw of it, but
 // for values that were added to several.
 func (f *Facts) changed(v Variable, phase int) bool {
-	for i := range f.removals {
-		if gone := &f.removals[i]; gone.v == v && gone.last >= phase {
+	for i := range f.gone {
+		if g := &f.gone[i]; g.v == v && g.first <= phase && phase <= g.last {
 			return true
 		}
 	}
@@ -266,8 +268,8 @@ func (f *Facts) Reset() {
 		f.seen[i] = f.seen[i][:0]
 	}
 	clear(f.former)
-	clear(f.removals)
-	f.used, f.phase, f.former, f.removals = f.used[:0], 0, f.former[:0], f.removals[:0]
+	clear(f.gone)
+	f.used, f.phase, f.former, f.gone = f.used[:0], 0, f.former[:0], f.gone[:0]
 }
 
 // SameKey reports whether the engine takes a key for the same as one in lower

@@ -29,7 +29,7 @@ func parseMacro(s string) (macro, bool) {
 			m = append(m, piece{text: s[:open]})
 		}
 		s = s[open+2:]
-		for {
+		for s != "" { // what only begins at the end is nothing
 			end := strings.IndexFunc(s, func(c rune) bool { return !strings.ContainsRune(macroLetters, c) })
 			if end < 0 {
 				return nil, false

@@ -143,7 +143,7 @@ type Judge struct {
 	firm     bitset // atoms of what does not change any more
 	volatile bitset // of values that may
 	seen     []int  // of each plan: facts that were read
-	removals []int  // of each plan: removals of facts until then
+	gone     []int  // of each plan: facts that were gone by then
 	keep     []bool // of each rule
 	excluded []int  // rules that are left out whatever happens
 	narrowed []int  // rules that look at less than they say
@@ -157,7 +157,7 @@ type Judge struct {
 
 func (p *Prover) newJudge() *Judge {
 	words := (p.atoms + 63) / 64
-	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), removals: make([]int, len(p.plans)),
+	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), gone: make([]int, len(p.plans)),
 		keep: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), scratch: make([]*rx.Scratch, len(p.sets))}}
 }
 
@@ -178,7 +178,7 @@ func (j *Judge) Close() {
 	clear(j.firm)
 	clear(j.volatile)
 	clear(j.seen)
-	clear(j.removals)
+	clear(j.gone)
 	clear(j.keep)
 	j.reader.forget()
 	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded, j.narrowed = nil, 0, 0, 0, false, Proven, j.excluded[:0], j.narrowed[:0]
@@ -309,8 +309,8 @@ func (j *Judge) read(n int) {
 			continue
 		}
 		r.fired = j.firm
-		if j.removals[i] != len(j.f.removals) {
-			j.seen[i], j.removals[i] = 0, len(j.f.removals)
+		if j.gone[i] != len(j.f.gone) {
+			j.seen[i], j.gone[i] = 0, len(j.f.gone)
 		}
 		for _, fact := range j.f.of[p.facts][j.seen[i]:] {
 			s := p.stateFor(r, fact.Key)

@@ -247,7 +247,7 @@ func (s *state) step(k kept) *step {
 // ones.
 func (c *compiled) renew() {
 	for _, p := range c.plans {
-		p.states.Store(&states{any: p.compile("\xff", nil, true)})
+		p.states.Store(&states{any: p.compile(otherKey, nil, true)})
 	}
 	c.steps.Store(0)
 }

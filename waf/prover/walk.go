@@ -292,7 +292,7 @@ func (w *walk) close(rules []int) {
 		if w.class[i] == dead || r.Unclear != "" {
 			continue
 		}
-		if sets && w.class[i] == depending && r.Links[0].Decision != "" && !r.scoring() {
+		if sets && !w.last && w.class[i] == depending && r.Links[0].Decision != "" && !r.scoring() {
 			w.whole[i] = true
 		}
 		sets = sets || slices.ContainsFunc(r.Links, func(l Link) bool { return len(l.SetVars) > 0 })

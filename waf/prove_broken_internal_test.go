@@ -11,13 +11,13 @@ type weakPoint struct {
 // code that is shipped: the test has it compiled anew, with these texts in it.
 var weakPoints = []weakPoint{
 	// What a judge remembers, and forgets.
-	{"prover/prover.go", "\tclear(j.seen)\n\tclear(j.removals)\n",
-		"\tif !sabotaged(\"a judge remembers how far the last request was read\") {\n\t\tclear(j.seen)\n\t}\n\tclear(j.removals)\n"},
+	{"prover/prover.go", "\tclear(j.seen)\n\tclear(j.gone)\n",
+		"\tif !sabotaged(\"a judge remembers how far the last request was read\") {\n\t\tclear(j.seen)\n\t}\n\tclear(j.gone)\n"},
 	{"prover/prover.go", "j.excluded[:0], j.narrowed[:0]\n",
 		"j.excluded[:0], j.narrowed[:0]\n\tif sabotaged(\"the exclusions of one request hold for the next\") {\n\t\tj.excluded = j.excluded[:cap(j.excluded)]\n\t}\n"},
 	{"prover/prover.go", "if settled[p.facts] {", "if settled[p.facts] || sabotaged(\"what may change is looked at once\") {"},
-	{"prover/prover.go", "\t\tr.fired = j.firm\n\t\tif j.removals",
-		"\t\tif sabotaged(\"what comes after the head is not read\") && j.decided != 0 {\n\t\t\tcontinue\n\t\t}\n\t\tif sabotaged(\"what a phase has read is all there is\") && j.seen[i] > 0 {\n\t\t\tcontinue\n\t\t}\n\t\tr.fired = j.firm\n\t\tif j.removals"},
+	{"prover/prover.go", "\t\tr.fired = j.firm\n\t\tif j.gone",
+		"\t\tif sabotaged(\"what comes after the head is not read\") && j.decided != 0 {\n\t\t\tcontinue\n\t\t}\n\t\tif sabotaged(\"what a phase has read is all there is\") && j.seen[i] > 0 {\n\t\t\tcontinue\n\t\t}\n\t\tr.fired = j.firm\n\t\tif j.gone"},
 	{"prover/prover.go", "if p.phases&(1<<n) == 0 {", "if p.phases&(1<<n) == 0 || n > 2 && sabotaged(\"responses are not read\") || n == 5 && sabotaged(\"the last phase reads nothing\") {"},
 
 	// What an answer says.
@@ -102,8 +102,8 @@ var weakPoints = []weakPoint{
 	{"prover/chain.go", "\t\t\tif l.MultiMatch {\n\t\t\t\tcheck(value)\n", "\t\t\tif l.MultiMatch && !sabotaged(\"chains look at the end of many transformations\") {\n\t\t\t\tcheck(value)\n"},
 
 	// What the engine is told, and what it is made to run.
-	{"prover/facts.go", "if gone.first <= phase && phase <= gone.last &&", "if !sabotaged(\"what is gone was never there\") && gone.first <= phase && phase <= gone.last &&"},
-	{"prover/facts.go", "\t\tremove(gone.v, gone.key)\n", "\t\tif !sabotaged(\"what is gone stays\") {\n\t\t\tremove(gone.v, gone.key)\n\t\t}\n"},
+	{"prover/facts.go", "if g := &f.gone[i]; c.phase < g.first && g.first <= phase", "if g := &f.gone[i]; !sabotaged(\"what is gone was never there\") && c.phase < g.first && g.first <= phase"},
+	{"prover/facts.go", "\t\t\tremove(g.v, g.key)\n", "\t\t\tif !sabotaged(\"what is gone stays\") {\n\t\t\t\tremove(g.v, g.key)\n\t\t\t}\n"},
 	{"prover/facts.go", "was.v == v && was.phase >= phase {\n\t\t\t\t\tfact", "was.v == v && was.phase >= phase && !sabotaged(\"what a value was does not matter\") {\n\t\t\t\t\tfact"},
 	{"prover/facts.go", "\treturn f.count(phase, v) == 0 && f.Get(v) != Defaults[v]\n", "\treturn f.count(phase, v) == 0 && f.Get(v) != Defaults[v] && !sabotaged(\"what was not set was the same\")\n"},
 	{"prover/facts.go", "\tfor _, s := range f.seen[phase] {\n\t\tv := s.v\n", "\tsaw := f.seen[phase]\n\tif sabotaged(\"all phases see everything\") {\n\t\tsaw = f.seen[f.phase]\n\t}\n\tfor _, s := range saw {\n\t\tv := s.v\n"},

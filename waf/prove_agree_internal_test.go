@@ -22,7 +22,7 @@ import (
 var minProven = [...]float64{1: 0.995, 2: 0.985, 3: 0.985, 4: 0.985}
 
 // maxSettled is the share of the requests that may be left to what the stock
-// engine is not at one with itself about.
+// engine is not at one with itself about; of a few requests some more may.
 const maxSettled = 0.03
 
 // Sizes of the comparison: how many requests it takes in an ordinary run of the
@@ -160,7 +160,7 @@ func TestEnginesAgree(t *testing.T) {
 			if _, err := fmt.Sscanf(c.name, "benign, level %d", &level); err == nil && n.proven() < minProven[level] {
 				t.Errorf("%.3f of the benign requests are proven, want %.3f", n.proven(), minProven[level])
 			}
-			if float64(n.settled) > max(maxSettled*float64(n.requests), 2) {
+			if float64(n.settled) > maxSettled*float64(n.requests)+8 {
 				t.Errorf("%d of %d requests were settled by asking the stock engine again, want fewer", n.settled, n.requests)
 			}
 		})

@@ -2,8 +2,9 @@ package proxy
 
 // A leakScanner looks for the tokens of a set in bytes that come in pieces. It
 // holds back what may be the beginning of a token, which is never more than
-// the longest token and two bytes, and nothing at the end of a piece that
-// begins none: an event of a stream is not kept waiting.
+// the longest token and two bytes (of an IPv6 address that another one seems
+// to follow, both), and nothing at the end of a piece that begins none: an
+// event of a stream is not kept waiting.
 type leakScanner struct {
 	set *leakSet
 	// edit is asked about each token found, and returns what takes its place;
@@ -101,7 +102,7 @@ func (s *leakScanner) find(piece []byte, from int, last bool) (found leakSpan, h
 			if start < from || found.token >= 0 && start > found.start {
 				continue
 			}
-			yes, known := set.tokens[token].bordered(s.before(piece, start), piece[i+1:], last)
+			yes, known := set.bordered(set.tokens[token], s.before(piece, start), piece[i+1:], last)
 			if !known {
 				return leakSpan{token: -1}, min(start, i+1-int(set.depth[state]))
 			}

@@ -245,7 +245,7 @@ func (s *leakSet) suspects(text string) bool {
 // it, so that 10.0.0.1 is not found in 10.0.0.11, nor app.internal in
 // my-app.internal. before are the last bytes in front of it, after the next
 // ones; known is false when the answer hangs on bytes that have not come.
-func (t leakToken) bordered(before, after []byte, last bool) (yes, known bool) {
+func (s *leakSet) bordered(t leakToken, before, after []byte, last bool) (yes, known bool) {
 	if !t.host.begins(before) {
 		return false, true
 	}
@@ -257,10 +257,15 @@ func (t leakToken) bordered(before, after []byte, last bool) (yes, known bool) {
 	case leakPort:
 		return !isDigit(c), true
 	case leakIPv6:
-		if c == ':' || c == '.' {
-			return len(after) < 2 || !isHex(after[1]) && after[1] != ':', last || len(after) > 1
+		switch {
+		case c != ':' && c != '.':
+			return !isAlnum(c), true
+		case len(after) < 2:
+			return true, last
+		case !isHex(after[1]) && after[1] != ':':
+			return true, true
 		}
-		return !isAlnum(c), true
+		return s.opens(after[1:], last) // no address goes on with a whole other one
 	case leakName, leakSocket:
 		if c == '-' || c == '_' {
 			return false, true
@@ -272,6 +277,22 @@ func (t leakToken) bordered(before, after []byte, last bool) (yes, known bool) {
 		}
 	}
 	return !isAlnum(c), true
+}
+
+// opens reports whether a text begins with an IPv6 address of the set.
+func (s *leakSet) opens(text []byte, last bool) (yes, known bool) {
+	known = true
+	for _, t := range s.tokens {
+		n := min(len(text), len(t.text))
+		switch {
+		case t.kind != leakIPv6 || !strings.EqualFold(string(text[:n]), t.text[:n]):
+		case n == len(t.text):
+			return true, true
+		default:
+			known = last
+		}
+	}
+	return false, known
 }
 
 // leakBefore is how many bytes in front of a token are looked at.

@@ -365,6 +365,7 @@ func FuzzFacts(f *testing.F) {
 	}
 	f.Add("/", "", "text/xml", "<a b=\"c\">d</a>", uint8(0))
 	f.Add("/", "", "application/graphql", `{a(b:"c")}`, uint8(1))
+	f.Add("0", "", "text/plain", "", uint8(0x18))
 	e := factsEngine(f)
 	f.Fuzz(func(t *testing.T, target, cookie, contentType, body string, how uint8) {
 		c := call{method: "POST", target: target, fields: browser("Cookie", cookie, "Content-Type", contentType), body: body, policy: []string{"default", "few", "small", "default"}[how&3]}

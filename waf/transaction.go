@@ -134,15 +134,15 @@ func (t *Transaction) request() {
 // settleKind decides how the body is judged, now that the rules of phase 1
 // had their say. It reports whether the request goes on.
 func (t *Transaction) settleKind() bool {
-	if t.kind == kindNone {
-		return true
-	}
 	processor := t.run.processor(t.facts)
 	if t.shadow != nil {
 		processor = t.shadow.processor(t.facts)
 	}
 	if processor != t.facts.Get(vars.ReqbodyProcessor) {
 		t.facts.Set(vars.ReqbodyProcessor, processor)
+	}
+	if t.kind == kindNone {
+		return true
 	}
 	kind, known := kinds[processor]
 	if !known {

@@ -95,7 +95,7 @@ func FuzzChunks(f *testing.F) {
 			t.Fatal(err)
 		}
 		theirs, err := io.ReadAll(resp.Body)
-		stricter := strings.Contains(string(b), " ;") || strings.Contains(string(b), "\t;") // RFC 9112 section 7.1.1 allows them there
+		stricter := strings.Contains(string(b), " ;") || strings.Contains(string(b), "\t;")        // RFC 9112 section 7.1.1 allows them there
 		if err != nil && !stricter && len(trailer) == 0 && !strings.Contains(err.Error(), "too") { // its own limits, and its own idea of trailers
 			t.Fatalf("%q is read, and net/http says %v", b, err)
 		}

@@ -81,7 +81,7 @@ func TestVerdicts(t *testing.T) {
 			count = 500
 		}
 		if count *= times; testing.Short() {
-			count /= 2
+			count /= 10 // stock engine and race detector: a second each
 		}
 		for _, series := range []traffic.Series{traffic.Fresh, traffic.Repeated} {
 			g := traffic.New(m.Name, series, 78)

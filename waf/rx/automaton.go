@@ -1,7 +1,7 @@
 package rx
 
 import (
-	"math/bits"
+	"cmp"
 	"slices"
 	"unsafe"
 )
@@ -14,16 +14,17 @@ import (
 // their few children and the state to fall back to. A text of n bytes costs at
 // most 2n steps, whatever it is made of.
 type automaton struct {
-	class  [256]uint8 // of each byte; class 0 is in no literal
-	shift  uint       // log2 of a row's length
+	class  [256]uint8 // of each byte, the common ones first; class 0 is in no literal
+	stride int        // length of a row
 	dense  uint32     // states below have rows
-	rows   []uint32
-	nodes  []node    // the other states
-	forks  []fork    // children of nodes that have several
-	starts [256]bool // bytes that begin a literal
-	few    bool      // there are so few of them that most of a text has none
-	output []uint32  // per state: index into outputs; 0: no literal ends here
-	outs   []output  // from 1
+	rows   []uint16   // next states, rowEnds added where a literal ends
+	nodes  []node     // the other states
+	forks  []fork     // children of nodes that have several
+	starts [256]bool  // bytes that begin a literal
+	few    bool       // there are so few of them that most of a text has none
+	least  int        // bytes of the shortest literal
+	output []uint32   // per state: index into outputs; 0: no literal ends here
+	outs   []output   // from 1
 	owners []owner
 }
 
@@ -56,8 +57,12 @@ type owner struct {
 // wholeMatch marks a literal that needs no verification.
 const wholeMatch = 1 << 7
 
-// ends marks a state, where it is the target of a step, at which a literal ends.
-const ends = 1 << 31
+// ends marks a state, where it is the target of a step, at which a literal ends,
+// and rowEnds does in rows.
+const (
+	ends    = 1 << 31
+	rowEnds = 1 << 15
+)
 
 // A literal is a text to find, in the folded alphabet, and whose it is.
 type literal struct {
@@ -78,7 +83,8 @@ type trie struct {
 }
 
 // rowDepth is the depth down to which each state has a row, and rowChildren
-// the number of children from which a state has one anywhere.
+// the number of children from which a state has one anywhere. Where rows would
+// lead to more states than they can name, there are fewer of them.
 const (
 	rowDepth    = 2
 	rowChildren = 5
@@ -99,6 +105,11 @@ func newAutomaton(literals []literal) *automaton {
 	})
 	literals = slices.Compact(literals)
 	a := &automaton{outs: make([]output, 1)}
+	for i, l := range literals {
+		if i == 0 || len(l.text) < a.least {
+			a.least = len(l.text)
+		}
+	}
 	classes := a.classify(literals)
 	t := &trie{classes: classes}
 	t.grow(0, 0)
@@ -116,22 +127,26 @@ func newAutomaton(literals []literal) *automaton {
 }
 
 // classify gives each byte that literals use a class of its own, both cases of
-// a letter the same, and returns the number of classes.
+// a letter the same, and returns the number of classes. Bytes that texts are full
+// of have the first ones, so that what is needed of the rows is close together.
 func (a *automaton) classify(literals []literal) int {
-	n := 1
+	var used [256]bool
 	for _, l := range literals {
 		for i := range len(l.text) {
-			b := l.text[i]
-			if a.class[b] == 0 {
-				a.class[b] = uint8(n)
-				n++
-				if 'a' <= b && b <= 'z' {
-					a.class[b-'a'+'A'] = a.class[b]
-				}
-			}
+			used[l.text[i]] = true
 		}
 	}
-	a.shift = uint(bits.Len(uint(n - 1)))
+	var bytes []byte
+	for b, is := range used {
+		if is {
+			bytes = append(bytes, byte(b))
+		}
+	}
+	slices.SortStableFunc(bytes, func(a, b byte) int { return cmp.Compare(frequency(b), frequency(a)) })
+	for i, b := range bytes {
+		a.class[b], a.class[upper(b)] = uint8(i+1), uint8(i+1)
+	}
+	a.stride = len(bytes) + 1
 	count := 0
 	for _, l := range literals {
 		for _, b := range [...]byte{l.text[0], upper(l.text[0])} {
@@ -142,7 +157,7 @@ func (a *automaton) classify(literals []literal) int {
 		}
 	}
 	a.few = count <= fewStarts
-	return n
+	return a.stride
 }
 
 // fewStarts is how many bytes may begin a literal for it to pay to look for them.
@@ -225,21 +240,12 @@ func (t *trie) follow(state uint32, class uint8) uint32 {
 	}
 }
 
-// lay turns the trie into tables: the states with rows first.
+// lay turns the trie into tables: the states with rows first, then those that rows
+// lead to.
 func (a *automaton) lay(t *trie, order []uint32) {
-	number := make([]uint32, len(order)) // new, by old
-	place := 0
-	sorted := make([]uint32, len(order)) // old, by new
-	for _, rows := range []bool{true, false} {
-		for _, s := range order {
-			if (t.depth[s] <= rowDepth || t.count[s] >= rowChildren) == rows {
-				sorted[place], number[s] = s, uint32(place)
-				place++
-			}
-		}
-		if rows {
-			a.dense = uint32(place)
-		}
+	number, sorted := a.sort(t, order, func(s uint32) bool { return t.depth[s] <= rowDepth || t.count[s] >= rowChildren })
+	for depth := uint8(rowDepth); sorted == nil; depth-- { // at the root, it is at most 256
+		number, sorted = a.sort(t, order, func(s uint32) bool { return t.depth[s] < depth })
 	}
 	target := func(old uint32) uint32 {
 		if t.output[old] != 0 {
@@ -248,14 +254,15 @@ func (a *automaton) lay(t *trie, order []uint32) {
 		return number[old]
 	}
 	a.output = make([]uint32, len(sorted))
-	a.rows = make([]uint32, int(a.dense)<<a.shift)
+	a.rows = make([]uint16, int(a.dense)*a.stride)
 	a.nodes = make([]node, len(sorted)-int(a.dense))
 	for n, old := range sorted {
 		a.output[n] = t.output[old]
 		if n < int(a.dense) {
-			row := a.rows[n<<a.shift : (n+1)<<a.shift]
+			row := a.rows[n*a.stride : (n+1)*a.stride]
 			for c := 1; c < t.classes; c++ {
-				row[c] = target(t.follow(old, uint8(c)))
+				to := target(t.follow(old, uint8(c)))
+				row[c] = uint16(to&^ends | to>>31*rowEnds)
 			}
 			continue
 		}
@@ -274,9 +281,43 @@ func (a *automaton) lay(t *trie, order []uint32) {
 	}
 }
 
+// sort orders the states for lay, and returns the new number of each, and the old
+// one; nil where rows for those of which is says so would lead to too many others.
+func (a *automaton) sort(t *trie, order []uint32, is func(uint32) bool) (number, sorted []uint32) {
+	const row, led, other = 0, 1, 2
+	place := make([]uint8, len(order))
+	for i := range place {
+		place[i] = other
+	}
+	for _, s := range order {
+		if is(s) {
+			place[s] = row
+			for c := t.child[s]; c != 0; c = t.next[c] {
+				place[c] = min(place[c], led)
+			}
+		}
+	}
+	number = make([]uint32, len(order))
+	for rank := uint8(row); rank <= other; rank++ {
+		for _, s := range order {
+			if place[s] == rank {
+				number[s] = uint32(len(sorted))
+				sorted = append(sorted, s)
+			}
+		}
+		switch {
+		case rank == row:
+			a.dense = uint32(len(sorted))
+		case rank == led && len(sorted) > rowEnds:
+			return nil, nil
+		}
+	}
+	return number, sorted
+}
+
 // size is what the tables take, in bytes.
 func (a *automaton) size() int {
-	return 4*len(a.rows) + int(unsafe.Sizeof(node{}))*len(a.nodes) + int(unsafe.Sizeof(fork{}))*len(a.forks) +
+	return 2*len(a.rows) + int(unsafe.Sizeof(node{}))*len(a.nodes) + int(unsafe.Sizeof(fork{}))*len(a.forks) +
 		4*len(a.output) + int(unsafe.Sizeof(output{}))*len(a.outs) + int(unsafe.Sizeof(owner{}))*len(a.owners)
 }
 
@@ -312,7 +353,11 @@ func scan[T string | []byte](a *automaton, text T, sc *Scratch) {
 			}
 			state = n.fail
 		}
-		state = a.rows[state<<a.shift|uint32(class)]
+		state = uint32(a.rows[int(state)*a.stride+int(class)])
+		if state < rowEnds {
+			continue
+		}
+		state = state - rowEnds | ends
 	stepped:
 		if state&ends != 0 {
 			state &^= ends

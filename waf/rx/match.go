@@ -76,14 +76,31 @@ func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, val
 // need package regexp is reported as one that may match.
 func (c *Class) MayMatch(sc *Scratch, value string) Answer { return c.match(sc, value, false) }
 
-func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
+// Screen reports whether an operator of the class may match the value, or a text
+// that differs from it in the case of ASCII letters only, as far as literals tell:
+// false means that none does. The members must be such that Set.Screens says yes.
+func (c *Class) Screen(sc *Scratch, value string) bool {
+	sc.look(c, value)
+	return len(sc.todo) > 0 || sc.raw.Any()
+}
+
+// look notes which operators of the class have to be verified for the value.
+func (sc *Scratch) look(c *Class, value string) {
 	sc.members = c.members
 	clear(sc.raw)
-	clear(sc.unsure)
 	sc.todo = append(sc.todo[:0], c.direct...)
 	if c.automaton != nil {
 		sc.read(c.automaton, value)
 		sc.collect()
+	}
+}
+
+func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
+	sc.look(c, value)
+	clear(sc.unsure)
+	if len(sc.todo) == 0 {
+		sc.tell(c)
+		return Answer{sc.hits, sc.unsure}
 	}
 	clear(sc.asked)
 	for _, id := range sc.answered {
@@ -99,10 +116,15 @@ func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 	for _, i := range sc.todo {
 		sc.verify(i, value, exact)
 	}
+	sc.tell(c)
+	return Answer{sc.hits, sc.unsure}
+}
+
+// tell makes hits of what was found.
+func (sc *Scratch) tell(c *Class) {
 	for w := range sc.hits {
 		sc.hits[w] = (sc.raw[w]^c.negated[w])&c.members[w] | sc.unsure[w]
 	}
-	return Answer{sc.hits, sc.unsure}
 }
 
 // collect adds to todo, once, each operator of which a whole trail was seen.
@@ -125,6 +147,9 @@ func (sc *Scratch) collect() {
 // read looks for literals in value, and once more in a copy with s and k where
 // it has the two runes that (?i) takes for them.
 func (sc *Scratch) read(a *automaton, value string) {
+	if len(value) < a.least {
+		return
+	}
 	if sc.scan++; sc.scan == 0 {
 		clear(sc.seen)
 		sc.scan = 1

@@ -327,11 +327,11 @@ type smallAutomata struct {
 
 // automatonFor returns the automaton for the operators.
 func (s *Set) automatonFor(members Bits) *automaton {
-	var literals []literal
 	var key []byte
+	count := 0
 	for i, l := range s.literals {
 		if members.Has(i) && len(l) > 0 {
-			if literals = append(literals, l...); len(literals) > smallLiterals {
+			if count += len(l); count > smallLiterals {
 				return s.automaton
 			}
 			key = encoding.LittleEndian.AppendUint16(key, uint16(i))
@@ -343,6 +343,12 @@ func (s *Set) automatonFor(members Bits) *automaton {
 	if a == nil && len(s.small.of) < maxSmall {
 		if s.small.of == nil {
 			s.small.of = map[string]*automaton{}
+		}
+		literals := make([]literal, 0, count)
+		for i, l := range s.literals {
+			if members.Has(i) {
+				literals = append(literals, l...)
+			}
 		}
 		a = newAutomaton(literals)
 		s.small.of[string(key)] = a
@@ -378,6 +384,13 @@ func (s *Set) Class(operators ...int) (*Class, error) {
 		c.automaton = s.automatonFor(c.members)
 	}
 	return c, nil
+}
+
+// Screens reports whether Class.Screen can rule the operator out: not where any
+// value may match it, nor where it matches what it does not find.
+func (s *Set) Screens(operator int) bool {
+	op := &s.operators[operator]
+	return op.gated && !op.Not
 }
 
 // Set returns the set that the class is a part of.

@@ -49,11 +49,16 @@ var weakPoints = []weakPoint{
 	{"evaluation.go", "if !r.guided || r.tx == nil ||", "if r.guided && r.tx != nil && sabotaged(\"the last phase adds nothing up\") {\n\t\treturn true\n\t}\n\tif !r.guided || r.tx == nil ||"},
 	{"prover/value.go", "named := p.keys[lower]", "named := p.keys[lower] && !sabotaged(\"nobody looks under a key\")"},
 	{"prover/value.go", "\t\tif !hits.Any() {\n", "\t\tif !hits.Any() || sabotaged(\"nobody looks for keys that match a pattern\") {\n"},
-	{"prover/value.go", "uint32(kinds); k != 0", "uint32(sighted(kinds)); k != 0"},
+	{"prover/value.go", "\tsmall := kinds.Lowered()\n", "\tkinds = sighted(kinds)\n\tsmall := kinds.Lowered()\n"},
 	{"prover/value.go", "\tfor i := range st.scans {\n", "\tfor i := range st.scans {\n\t\tif sabotaged(\"only the rules of the Core Rule Set are looked for\") && st.scans[i].set != coreSet || sabotaged(\"the rules of the Core Rule Set are not looked for\") && st.scans[i].set == coreSet {\n\t\t\tcontinue\n\t\t}\n"},
 	{"prover/value.go", "\tfor i := range st.tests {\n", "\tfor i := range st.tests {\n\t\tif sabotaged(\"no value is tested by itself\") {\n\t\t\tbreak\n\t\t}\n"},
 	{"prover/value.go", "r.read(e.next, view(r.made[depth][e.n]), depth+1)", "if !sabotaged(\"nothing is transformed twice\") || depth == 0 {\n\t\t\tif sabotaged(\"one buffer serves all transformations\") {\n\t\t\t\tr.read(e.next, view(r.made[depth][e.n]), depth)\n\t\t\t} else {\n\t\t\t\tr.read(e.next, view(r.made[depth][e.n]), depth+1)\n\t\t\t}\n\t\t}"},
-	{"prover/value.go", "\t\tif !slices.Contains(atoms[l.set][l.op], l.atom) {\n", "\t\tif !slices.Contains(atoms[l.set][l.op], l.atom) && !(len(atoms[l.set][l.op]) > 0 && sabotaged(\"an operator is of one rule\")) {\n"},
+	{"prover/value.go", "; !slices.Contains(atoms, l.atom) {\n", "; !slices.Contains(atoms, l.atom) && !(len(atoms) > 0 && sabotaged(\"an operator is of one rule\")) {\n"},
+	{"prover/value.go", "\t\tif screened && e.silent {\n", "\t\tif screened && e.silent || sabotaged(\"small letters are not looked at\") || screened && sabotaged(\"small letters that a screen has passed are not looked at\") {\n"},
+	{"prover/value.go", "sc.class.Screen(r.scratch[sc.set], value) {", "sc.class.Screen(r.scratch[sc.set], value) && !sabotaged(\"screens find nothing\") {"},
+	{"prover/value.go", "class = sc.rest; class == nil {", "class = sc.rest; class == nil || sabotaged(\"what a screen cannot tell of is not looked for\") {"},
+	{"prover/value.go", "st, screened = made, false // ", "st, screened = made, screened && sabotaged(\"what was screened in part is screened\") // "},
+	{"prover/prover.go", "s.usual = append(s.usual, verdict{value, atoms})", "if sabotaged(\"usual values match nothing\") {\n\t\t\t\t\tatoms = nil\n\t\t\t\t}\n\t\t\t\ts.usual = append(s.usual, verdict{value, atoms})"},
 
 	// What is known before a request is there.
 	{"prover/walk.go", "c != firm || known != firm || w.last || w.touched.touches(name)", "(c != firm || known != firm) && !sabotaged(\"what depends on the request is set from the start\") || w.last || w.touched.touches(name) && !sabotaged(\"what is set is set before others look\")"},

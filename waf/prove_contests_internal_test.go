@@ -64,6 +64,7 @@ SecRule REQUEST_BODY_LENGTH "@gt 5000" "id:2029,phase:2,pass,log,msg:'a long bod
 SecRule REQUEST_LINE|REQUEST_URI_RAW "@contains %00" "id:2030,phase:1,pass,log,t:none,msg:'NUL'"
 SecRule FILES|FILES_NAMES|MULTIPART_PART_HEADERS "@rx (?i)\.(?:exe|bat)\b" "id:2031,phase:2,deny,status:415,log,msg:'a program'"
 SecRule FILES "@endsWith .svg" "id:2032,phase:2,pass,log,t:lowercase"
+SecRule FILES "@rx ^ab-12\.png$" "id:2999,phase:2,pass,log,t:lowercase,t:removeCommentsChar,msg:'one of ours'"
 SecRule XML:/*|XML://@* "@pm confidential internal" "id:2033,phase:2,pass,log,msg:'%{MATCHED_VAR}'"
 SecRule REQUEST_METHOD "@streq DELETE" "id:2034,phase:1,pass,log,setvar:tx.deleting=1,msg:'deletes'"
 SecRule TX:deleting "@eq 1" "id:2035,phase:2,pass,log,setvar:tx.deleted=%{REQUEST_METHOD}"

@@ -266,6 +266,7 @@ func specialTrials(t testing.TB) []*trial {
 	add("NUL", get("/a%00b"))
 	add("a program", multi(file("f", "a.EXE", "x")+last))
 	add("a picture", multi(file("f", "a.SVG", "<svg/>")+last))
+	add("a picture of ours", multi(file("f", "AB-12.PNG", "x")+last))
 	add("confidential XML", post("text/xml", `<a b="internal"><c>this is Confidential</c></a>`))
 	add("addresses, known", get("/"), client("198.51.100.9"))
 	add("addresses, known v6", get("/", "X-Who", "me"), client("2001:db8::1"))

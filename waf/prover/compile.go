@@ -23,6 +23,7 @@ type compiled struct {
 	tests           []test
 	transformations []*transform.Transformation
 	acts            [33]kept // of each kind of byte, the transformations that act on it; last, those that act on any value
+	lowering        kept     // transformations that make small letters of A to Z
 	looks           []look
 	atoms           int
 	plans           []*sourcePlan
@@ -40,6 +41,14 @@ type sourcePlan struct {
 	plan
 	single bool  // its variable holds one value, always
 	phases uint8 // bits of those whose rules look at it
+	// usual is what the usual values of a variable with one value match.
+	usual []verdict
+}
+
+// A verdict is what a value matches.
+type verdict struct {
+	value string
+	atoms []atom
 }
 
 // A rule is one that the request decides about.

@@ -54,6 +54,33 @@ ARGS "@rx ^%65vil$" "id:7,log,multiMatch,t:urlDecode,t:lowercase"`, []struct {
 			{args("a=%65vil"), nil, "guided [7]"},
 			{args("a=EVIL"), nil, "proven []"},
 		}},
+		{"in small letters", `
+ARGS "@rx ab(?:c|d)" "id:1,log,t:lowercase"
+ARGS "@rx AB(?:C|D)" "id:2,log"
+ARGS "@rx ^ab-12$" "id:3,log,t:lowercase,t:removeCommentsChar"
+ARGS:word "!@rx ^[a-z]+$" "id:4,log,t:lowercase"
+ARGS "@within axe ayes" "id:5,log,t:lowercase,t:none,t:cmdLine"
+ARGS "@pm needle hay" "id:6,log,t:cmdLine"
+ARGS "@validateByteRange 32-126" "id:7,log,t:lowercase"`, []struct {
+			head, body []string
+			want       string
+		}{
+			{args("a=xyz"), nil, "proven []"},
+			{args("a=Xyz"), nil, "proven []"},
+			{args("a=abc"), nil, "guided [1]"},
+			{args("a=Abc"), nil, "guided [1]"},
+			{args("a=ABC"), nil, "guided [1 2]"},
+			{args("a=AB-12"), nil, "guided [3]"},
+			{args("a=AB-1-2"), nil, "proven []"},
+			{args("word=Abz"), nil, "proven []"},
+			{args("word=Ab1"), nil, "guided [4]"},
+			{args("a=AXE"), nil, "guided [5]"},
+			{args("a=A XE"), nil, "proven []"},
+			{args("a=a NEEDLE"), nil, "guided [6]"},
+			{args("a=a NEE^DLE"), nil, "guided [6]"},
+			{args("a=A\x01"), nil, "guided [7]"},
+			{args("a=\u212a"), nil, "proven []"}, // which lowercase makes a k of
+		}},
 		{"counts", `
 &ARGS "@eq 2" "id:1,log"
 &ARGS:a "@gt 1" "id:2,log"

@@ -77,7 +77,29 @@ func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (
 	}
 	slices.SortFunc(p.ids, func(a, b ruleID) int { return cmp.Compare(a.id, b.id) })
 	p.judges.New = func() any { return p.newJudge() }
+	p.learn()
 	return p, nil
+}
+
+// usual are values that most requests have of the variables that hold one value.
+var usual = [...]string{"", "0", "GET", "POST", "HTTP/1.1", "HTTP/2.0"}
+
+// learn looks at the usual values before any request is there.
+func (p *Prover) learn() {
+	j := p.Judge(nil, nil)
+	defer j.Close()
+	j.reader.open()
+	defer j.reader.shut()
+	for _, s := range p.plans {
+		if !s.single {
+			continue
+		}
+		for _, value := range usual {
+			if atoms, sure := j.reader.apart(s.states.Load().any, value); sure {
+				s.usual = append(s.usual, verdict{value, atoms})
+			}
+		}
+	}
 }
 
 func settingsOf(values map[string]string) (out []Setting) {
@@ -90,6 +112,10 @@ func settingsOf(values map[string]string) (out []Setting) {
 // Reasons tells which rules keep all or most requests of the policy from being
 // proven.
 func (p *Prover) Reasons() []Reason { return slices.Clone(p.reasons) }
+
+// Learned returns of how many kinds of values, each where it is looked at, the prover
+// has found out what is to be done with them.
+func (p *Prover) Learned() int { return int(p.steps.Load()) }
 
 // Declines reports whether every request has to run in full.
 func (p *Prover) Declines() bool { return p.declines }
@@ -158,7 +184,7 @@ type Judge struct {
 func (p *Prover) newJudge() *Judge {
 	words := (p.atoms + 63) / 64
 	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), gone: make([]int, len(p.plans)),
-		keep: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), scratch: make([]*rx.Scratch, len(p.sets))}}
+		keep: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), sets: p.sets, scratch: make([]*rx.Scratch, len(p.sets))}}
 }
 
 // Judge begins to judge a request. The facts may grow between its phases. heavy is
@@ -278,19 +304,8 @@ func (j *Judge) idle(r *rule) bool {
 // read looks at the values that rules of phase n look at.
 func (j *Judge) read(n int) {
 	r := &j.reader
-	for i, set := range j.p.sets {
-		if set != nil {
-			r.scratch[i] = set.Acquire()
-		}
-	}
-	defer func() {
-		for i, set := range j.p.sets {
-			if set != nil {
-				set.Release(r.scratch[i])
-				r.scratch[i] = nil
-			}
-		}
-	}()
+	r.open()
+	defer r.shut()
 	clear(j.volatile)
 	for i, p := range j.p.plans {
 		if p.phases&(1<<n) == 0 {
@@ -305,7 +320,7 @@ func (j *Judge) read(n int) {
 			} else {
 				r.fired = j.volatile
 			}
-			r.read(p.states.Load().any, j.f.Get(p.facts), 0)
+			j.single(p)
 			continue
 		}
 		r.fired = j.firm
@@ -325,6 +340,18 @@ func (j *Judge) read(n int) {
 		}
 		j.seen[i] = len(j.f.of[p.facts])
 	}
+}
+
+// single looks at the value of a variable that has one.
+func (j *Judge) single(p *sourcePlan) {
+	value := j.f.Get(p.facts)
+	for i := range p.usual {
+		if u := &p.usual[i]; u.value == value {
+			j.reader.note(u.atoms)
+			return
+		}
+	}
+	j.reader.read(p.states.Load().any, value, 0)
 }
 
 // may reports whether a rule may match, and whether those of its links may that

@@ -78,22 +78,43 @@ type state struct {
 	c     *compiled
 	id    uint64 // of all states of the process
 	at    []position
-	uses  kept // transformations that are still to be done
-	steps atomic.Pointer[map[kept]*step]
+	uses  kept                            // transformations that are still to be done
+	near  [nearSteps]atomic.Pointer[step] // some of steps, by their shape
+	steps atomic.Pointer[map[shape]*step]
 	mu    sync.Mutex
 }
+
+// nearSteps is how many steps of a state are found without looking into a map.
+const nearSteps = 8
 
 // kept are transformations that leave a value as it is, as bits by index.
 type kept uint64
 
-// keeps returns the transformations that leave every value of these kinds as it
-// is.
-func (c *compiled) keeps(kinds transform.Kinds) kept {
+// A shape is what transformations do to a value, as far as its kinds of bytes tell.
+type shape struct {
+	kept   kept
+	lowers kept // those that do nothing but make small letters of A to Z
+}
+
+// of returns the part of the shape that a state with these transformations cares
+// about.
+func (k shape) of(uses kept) shape { return shape{k.kept & uses, k.lowers & uses} }
+
+// near is where a state looks for the step first.
+func (k shape) near() uint64 { return uint64(k.kept^k.lowers<<1) * 0x9e3779b97f4a7c15 >> 61 }
+
+// shape returns the shape of all values of these kinds.
+func (c *compiled) shape(kinds transform.Kinds) shape {
 	var acts kept
-	for k := uint32(kinds); k != 0; k &= k - 1 {
+	small := kinds.Lowered()
+	for k := uint32(small); k != 0; k &= k - 1 {
 		acts |= c.acts[bits.TrailingZeros32(k)]
 	}
-	return ^(acts | c.acts[len(c.acts)-1])
+	keeps := ^(acts | c.acts[len(c.acts)-1])
+	if small == kinds {
+		return shape{kept: keeps}
+	}
+	return shape{keeps &^ c.lowering, keeps & c.lowering}
 }
 
 // tabulate fills in which transformations act on which kinds of bytes, and, last,
@@ -108,22 +129,34 @@ func (c *compiled) tabulate() {
 		if !t.Keeps(0) {
 			c.acts[len(c.acts)-1] |= 1 << i
 		}
+		if t.Lowers() {
+			c.lowering |= 1 << i
+		}
 	}
 }
 
 // A position is a look and how many of its transformations are done.
 type position struct{ look, done int }
 
-// A step is what is done with a value of certain kinds of bytes.
+// A step is what is done with a value of a shape.
 type step struct {
+	shape shape
 	scans []scan
 	tests []tested
 	edges []edge
+	// lowered are the edges of transformations that do nothing but make small
+	// letters. Operators are looked for by literals in either case, so that one
+	// pass, over the value itself, mostly tells that none of them matches either:
+	// screens are those that it can be told of, of the scans and of those behind
+	// lowered.
+	lowered []lowered
+	screens []scan
 }
 
 // A scan is a class of operators, and the atoms behind each.
 type scan struct {
 	class *rx.Class
+	rest  *rx.Class // those of which no screen can tell; nil: there are none
 	set   int
 	atoms map[int][]atom
 }
@@ -138,6 +171,14 @@ type edge struct {
 	by   *transform.Transformation
 	n    int // its index
 	next *state
+}
+
+// A lowered edge leads to the value in small letters.
+type lowered struct {
+	edge
+	step *step // what is done with it
+	// silent says that it is not needed where the screens have found nothing.
+	silent bool
 }
 
 // stateFor returns the state of the values with the key.
@@ -216,16 +257,21 @@ func (s *state) settle() {
 	}
 }
 
-// step returns what is done with such a value.
-func (s *state) step(k kept) *step {
+// step returns what is done with a value of the shape.
+func (s *state) step(k shape) *step {
+	near := &s.near[k.near()]
+	if st := near.Load(); st != nil && st.shape == k {
+		return st
+	}
 	if m := s.steps.Load(); m != nil {
 		if st := (*m)[k]; st != nil {
+			near.Store(st)
 			return st
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	known := map[kept]*step{}
+	known := map[shape]*step{}
 	if m := s.steps.Load(); m != nil {
 		if st := (*m)[k]; st != nil {
 			return st
@@ -254,16 +300,15 @@ func (c *compiled) renew() {
 
 // resolve finds which looks see a value as it is, and what becomes of it for the
 // others.
-func (s *state) resolve(k kept) *step {
-	st := &step{}
-	classes := make([][]int, len(s.c.sets))
-	atoms := make([]map[int][]atom, len(s.c.sets))
+func (s *state) resolve(k shape) *step {
+	st := &step{shape: k}
+	found := make([]map[int][]atom, len(s.c.sets)) // by set and operator
 	tests := map[int][]atom{}
 	edges := map[int]*state{}
 	var order []int
 	for _, at := range s.at {
 		l := s.c.looks[at.look]
-		for at.done < len(l.chain) && k>>l.chain[at.done]&1 != 0 {
+		for at.done < len(l.chain) && k.kept>>l.chain[at.done]&1 != 0 {
 			at.done++
 		}
 		if at.done < len(l.chain) {
@@ -279,35 +324,90 @@ func (s *state) resolve(k kept) *step {
 			tests[l.op] = append(tests[l.op], l.atom)
 			continue
 		}
-		if atoms[l.set] == nil {
-			atoms[l.set] = map[int][]atom{}
+		if found[l.set] == nil {
+			found[l.set] = map[int][]atom{}
 		}
-		if atoms[l.set][l.op] == nil {
-			classes[l.set] = append(classes[l.set], l.op)
-		}
-		if !slices.Contains(atoms[l.set][l.op], l.atom) {
-			atoms[l.set][l.op] = append(atoms[l.set][l.op], l.atom)
+		if atoms := found[l.set][l.op]; !slices.Contains(atoms, l.atom) {
+			found[l.set][l.op] = append(atoms, l.atom)
 		}
 	}
-	for set, ops := range classes {
-		if len(ops) == 0 {
-			continue
+	for set, atoms := range found {
+		if len(atoms) > 0 {
+			st.scans = append(st.scans, s.c.scan(set, atoms))
 		}
-		class, err := s.c.sets[set].Class(ops...)
-		if err != nil {
-			panic("prover: " + err.Error()) // the operators are those of the set
-		}
-		st.scans = append(st.scans, scan{class, set, atoms[set]})
 	}
 	for op, found := range tests {
 		slices.Sort(found)
 		st.tests = append(st.tests, tested{s.c.tests[op], slices.Compact(found)})
 	}
 	for _, t := range order {
-		edges[t].settle()
-		st.edges = append(st.edges, edge{s.c.transformations[t], t, edges[t]})
+		next := edges[t]
+		next.settle()
+		e := edge{s.c.transformations[t], t, next}
+		if k.lowers>>t&1 == 0 {
+			st.edges = append(st.edges, e)
+			continue
+		}
+		after := next.step(shape{kept: k.kept | k.lowers}.of(next.uses))
+		st.lowered = append(st.lowered, lowered{e, after, after.quiet()})
+	}
+	if len(st.lowered) > 0 {
+		st.screens = s.c.screens(st)
 	}
 	return st
+}
+
+// scan makes the scan for operators of a set.
+func (c *compiled) scan(set int, atoms map[int][]atom) scan {
+	sc := scan{set: set, atoms: atoms, class: c.class(set, slices.Sorted(maps.Keys(atoms)))}
+	var rest []int
+	for op := range atoms {
+		if !c.sets[set].Screens(op) {
+			rest = append(rest, op)
+		}
+	}
+	if len(rest) > 0 {
+		sc.rest = c.class(set, rest)
+	}
+	return sc
+}
+
+func (c *compiled) class(set int, operators []int) *rx.Class {
+	class, err := c.sets[set].Class(operators...)
+	if err != nil {
+		panic("prover: " + err.Error()) // the operators are those of the set
+	}
+	return class
+}
+
+// screens returns what is to be looked for in a value for its scans and for those
+// of its lowered edges, by set.
+func (c *compiled) screens(st *step) (screens []scan) {
+	operators := make([][]int, len(c.sets))
+	add := func(scans []scan) {
+		for i := range scans {
+			for op := range scans[i].atoms {
+				if set := scans[i].set; c.sets[set].Screens(op) {
+					operators[set] = append(operators[set], op)
+				}
+			}
+		}
+	}
+	add(st.scans)
+	for i := range st.lowered {
+		add(st.lowered[i].step.scans)
+	}
+	for set, ops := range operators {
+		if len(ops) > 0 {
+			screens = append(screens, scan{set: set, class: c.class(set, ops)})
+		}
+	}
+	return screens
+}
+
+// quiet reports whether nothing is done but scans of which a screen tells.
+func (st *step) quiet() bool {
+	return len(st.tests)+len(st.edges)+len(st.lowered) == 0 && !slices.ContainsFunc(st.scans, func(sc scan) bool { return sc.rest != nil })
 }
 
 // turnBytes is after how many bytes the reader lets others run: it takes some tenths
@@ -318,8 +418,12 @@ const (
 	heavyBytes = 64 << 10
 )
 
-// pause lets others run, and asks once whether a heavy request may go on.
+// pause lets others run, and asks once whether a heavy request may go on. Meanwhile
+// they have its scratches: what those have learned is shared by those who run, and
+// not by all who wait.
 func (r *reader) pause() {
+	r.shut()
+	defer r.open()
 	r.turn = turnBytes
 	if !r.asked && r.heavy != nil {
 		r.asked = true
@@ -331,9 +435,10 @@ func (r *reader) pause() {
 // A reader looks at values. It is for one goroutine at a time.
 type reader struct {
 	fired   bitset
-	alone   bitset        // for what one value comes to
-	unsure  bool          // an atom was noted only because a budget ended
-	scratch []*rx.Scratch // of each set
+	alone   bitset // for what one value comes to
+	unsure  bool   // an atom was noted only because a budget ended
+	sets    []*rx.Set
+	scratch []*rx.Scratch // of each set, while it is open
 	made    [][][]byte    // of each depth, what each transformation made
 	low     []byte
 	budget  int         // bytes that may still be looked at
@@ -342,6 +447,24 @@ type reader struct {
 	asked   bool
 	exact   int // bytes about which what is undecided may still be decided
 	spent   bool
+}
+
+// open gets what is needed to look at values, until shut.
+func (r *reader) open() {
+	for i, set := range r.sets {
+		if set != nil {
+			r.scratch[i] = set.Acquire()
+		}
+	}
+}
+
+func (r *reader) shut() {
+	for i, set := range r.sets {
+		if set != nil {
+			set.Release(r.scratch[i])
+			r.scratch[i] = nil
+		}
+	}
 }
 
 // lower returns the key in lower case, as the engine files it. It is valid until
@@ -371,26 +494,49 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // read looks at a value and notes the atoms that it matches.
 func (r *reader) read(s *state, value string, depth int) {
+	if r.charge(value) {
+		r.run(s, s.step(s.c.shape(transform.KindsOf(value)).of(s.uses)), value, depth, false)
+	}
+}
+
+// charge takes a value off what may still be read, and reports whether it may.
+func (r *reader) charge(value string) bool {
 	if r.budget -= len(value) + 16; r.budget < 0 {
 		r.spent = true
-		return
+		return false
 	}
 	if r.turn -= len(value) + 16; r.turn < 0 {
-		if r.pause(); r.spent {
-			return
+		r.pause()
+	}
+	return !r.spent
+}
+
+// run does what a step says. With screened, a screen has told that no operator of
+// the scans matches but those of which none can tell.
+func (r *reader) run(s *state, st *step, value string, depth int, screened bool) {
+	if len(st.edges)+len(st.lowered) > 0 {
+		for len(r.made) <= depth {
+			r.made = append(r.made, make([][]byte, len(s.c.transformations)))
+		}
+		if made := r.make(s, st, value, depth); made != st {
+			st, screened = made, false // there is more to look for
 		}
 	}
-	k := s.c.keeps(transform.KindsOf(value)) & s.uses
-	st := s.step(k)
-	if len(st.edges) > 0 {
-		st = r.make(s, st, k, value, depth)
+	if !screened && len(st.lowered) > 0 {
+		screened = r.screen(st, value)
 	}
 	for i := range st.scans {
 		sc := &st.scans[i]
-		answer := sc.class.MayMatch(r.scratch[sc.set], value)
+		class := sc.class
+		if screened {
+			if class = sc.rest; class == nil {
+				continue
+			}
+		}
+		answer := class.MayMatch(r.scratch[sc.set], value)
 		if answer.Unsure.Any() && len(value) <= r.exact {
 			r.exact -= len(value)
-			answer = sc.class.Match(r.scratch[sc.set], value)
+			answer = class.Match(r.scratch[sc.set], value)
 		}
 		if answer.Hits.Any() {
 			r.unsure = r.unsure || answer.Unsure.Any()
@@ -404,20 +550,38 @@ func (r *reader) read(s *state, value string, depth int) {
 			r.note(t.atoms)
 		}
 	}
+	for i := range st.lowered {
+		e := &st.lowered[i]
+		if screened && e.silent {
+			continue
+		}
+		made := &r.made[depth][e.n]
+		*made = e.by.Append((*made)[:0], value)
+		if r.charge(value) {
+			r.run(e.next, e.step, view(*made), depth+1, screened)
+		}
+	}
 	for i := range st.edges {
 		e := &st.edges[i]
 		r.read(e.next, view(r.made[depth][e.n]), depth+1)
 	}
 }
 
+// screen reports whether no operator of the screens can match a value.
+func (r *reader) screen(st *step, value string) bool {
+	for i := range st.screens {
+		if sc := &st.screens[i]; sc.class.Screen(r.scratch[sc.set], value) {
+			return false
+		}
+	}
+	return true
+}
+
 // make makes what the edges of a step need. A transformation that leaves the value
 // as it is leads to no other value: its looks are done with the others at this
 // one. It returns the step that is left then.
-func (r *reader) make(s *state, st *step, k kept, value string, depth int) *step {
-	for len(r.made) <= depth {
-		r.made = append(r.made, make([][]byte, len(s.c.transformations)))
-	}
-	made := r.made[depth]
+func (r *reader) make(s *state, st *step, value string, depth int) *step {
+	made, k := r.made[depth], st.shape
 	var done uint64
 	for {
 		before := k
@@ -428,7 +592,7 @@ func (r *reader) make(s *state, st *step, k kept, value string, depth int) *step
 			}
 			done |= 1 << e.n
 			if made[e.n] = e.by.Append(made[e.n][:0], value); view(made[e.n]) == value {
-				k |= 1 << e.n
+				k.kept |= 1 << e.n
 			}
 		}
 		if k == before {

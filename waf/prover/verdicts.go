@@ -24,11 +24,12 @@ type verdictKey struct {
 	state, a, b uint64
 }
 
-// Bounds of what is remembered. Shorter values cost no more to be looked at, and
-// of longer ones few come twice.
+// Bounds of what is remembered. Shorter values cost no more to be looked at where
+// there are few looks, and of longer ones few come twice.
 const (
 	maxVerdicts  = 1 << 16
 	shortVerdict = 8
+	fewLooks     = 16
 	longVerdict  = 1 << 10
 )
 
@@ -43,7 +44,7 @@ func NewVerdicts() (*Verdicts, error) {
 
 // key returns the key of a value; false for one that is not remembered.
 func (v *Verdicts) key(s *state, value string) (verdictKey, bool) {
-	if v == nil || len(value) < shortVerdict || len(value) > longVerdict {
+	if v == nil || len(value) > longVerdict || len(value) < shortVerdict && (value == "" || len(s.at) <= fewLooks) {
 		return verdictKey{}, false
 	}
 	return verdictKey{s.id, maphash.String(v.seeds[0], value), maphash.String(v.seeds[1], value)}, true
@@ -76,13 +77,19 @@ func (r *reader) look(v *Verdicts, s *state, value string) {
 		r.read(s, value, 0)
 		return
 	}
+	atoms, sure := r.apart(s, value)
+	if r.note(atoms); sure {
+		v.cache.Set(key, atoms)
+	}
+}
+
+// apart returns what a value matches, and whether that is sure.
+func (r *reader) apart(s *state, value string) (atoms []atom, sure bool) {
 	into := r.fired
 	r.fired, r.unsure = r.alone, false
 	r.read(s, value, 0)
 	r.fired = into
-	var atoms []atom
 	for w, word := range r.alone {
-		into[w] |= word
 		for a := atom(w << 6); word != 0; a, word = a+1, word>>1 {
 			if word&1 != 0 {
 				atoms = append(atoms, a)
@@ -90,9 +97,7 @@ func (r *reader) look(v *Verdicts, s *state, value string) {
 		}
 	}
 	clear(r.alone)
-	if !r.unsure && !r.spent {
-		v.cache.Set(key, atoms)
-	}
+	return atoms, !r.unsure && !r.spent
 }
 
 // Len returns how many verdicts are remembered, about.

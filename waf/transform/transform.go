@@ -42,8 +42,15 @@ func (t *Transformation) Append(dst []byte, value string) []byte { return t.add(
 // stays as it is. False says nothing.
 func (t *Transformation) Keeps(kinds Kinds) bool { return t.acts&(kinds|always) == 0 }
 
+// Lowers reports whether the transformation makes small letters of A to Z. Where it
+// keeps the kinds of bytes of a value but for these, that is all it does.
+func (t *Transformation) Lowers() bool { return t.acts&kindUpper != 0 }
+
 // Kinds are the kinds of bytes of a value.
 type Kinds uint32
+
+// Lowered returns the kinds of bytes without A to Z.
+func (k Kinds) Lowered() Kinds { return k &^ kindUpper }
 
 // What transformations tell apart.
 const (

@@ -196,3 +196,50 @@ func FuzzTransform(f *testing.F) {
 		}
 	})
 }
+
+// TestLowers: what makes small letters does nothing else to what it keeps otherwise.
+func TestLowers(t *testing.T) {
+	lowers := 0
+	for i := range all {
+		tr := &all[i]
+		if !tr.Lowers() {
+			continue
+		}
+		lowers++
+		seen := 0
+		for _, value := range append(values(20000), "ABC", "Plain-Text", "/A/b.C", "A(B)=1&C") {
+			kinds := KindsOf(value)
+			if !tr.Keeps(kinds.Lowered()) {
+				continue
+			}
+			if got := string(tr.Append(nil, value)); got != small(value) {
+				t.Fatalf("%s(%q) = %q", tr.Name(), value, got)
+			}
+			if kinds != kinds.Lowered() {
+				seen++
+			}
+		}
+		if seen < 100 {
+			t.Errorf("%s: %d values with large letters", tr.Name(), seen)
+		}
+	}
+	if lowers != 2 { // lowercase and cmdLine
+		t.Errorf("%d transformations make small letters", lowers)
+	}
+	for _, name := range []string{"hexEncode", "base64Decode", "urlDecodeUni"} {
+		if tr, _ := Find(name); tr.Lowers() {
+			t.Errorf("%s makes small letters", name)
+		}
+	}
+}
+
+// small makes small letters of A to Z.
+func small(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			b[i] |= 0x20
+		}
+	}
+	return string(b)
+}

@@ -107,7 +107,7 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 	if limit := heap.Bound(); limit > 0 {
 		log.Info("memory is bounded by the control group", zap.Int64("bytes", limit))
 	}
-	gw := gateway.New(gateway.Options{Load: next, Version: version, Log: log})
+	gw := gateway.New(gateway.Options{Load: next, Version: version, Warm: true, Log: log})
 	srv := server.New(server.Options{
 		Build:   func(n uint64) (server.Generation, error) { return gw.Build(n) },
 		Record:  gw.Record,

@@ -34,6 +34,9 @@ type Options struct {
 	Version string
 	// Also gets every record beside the audit log; nil: nobody.
 	Also proxy.Recorder
+	// Warm has the rules of each generation look at made-up requests while it
+	// begins to serve: see waf.Engine.Warm.
+	Warm bool
 	Log  *zap.Logger
 }
 

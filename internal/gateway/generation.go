@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/netip"
@@ -32,6 +33,7 @@ type Generation struct {
 	audit   *audit.Log
 	handler *proxy.Handler
 	active  bool
+	cool    func() // ends the warming up of the rules; nil: there was none
 }
 
 // open builds the stages in the order of the path. On an error the caller
@@ -81,12 +83,32 @@ func (g *Generation) trusted(a netip.Addr) bool { return g.client.TrustedPeer(a,
 func (g *Generation) Activate() {
 	g.active = true
 	g.gateway.activate(g)
+	if g.gateway.opt.Warm {
+		g.warm()
+	}
+}
+
+// warm begins to warm up the rules, which takes some tenths of a second.
+func (g *Generation) warm() {
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		g.waf.Warm(ctx)
+	}()
+	g.cool = func() {
+		stop()
+		<-done
+	}
 }
 
 // Close takes the stages down. It is called when no request uses them any
 // more, or when the generation never served.
 func (g *Generation) Close() error {
 	var errs []error
+	if g.cool != nil {
+		g.cool()
+	}
 	if g.handler != nil {
 		errs = append(errs, g.handler.Close())
 	}

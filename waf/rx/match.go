@@ -180,18 +180,30 @@ const (
 // foldLetters appends value to dst with the long s and the Kelvin sign
 // replaced, and reports whether there were any.
 func foldLetters(dst []byte, value string) ([]byte, bool) {
-	found := false
-	for i := 0; i < len(value); {
-		switch {
-		case strings.HasPrefix(value[i:], longSText):
-			dst, found, i = append(dst, 's'), true, i+len(longSText)
-		case strings.HasPrefix(value[i:], kelvinText):
-			dst, found, i = append(dst, 'k'), true, i+len(kelvinText)
+	found, done := false, 0 // so much of value is in dst
+	for i := 0; i < len(value); i++ {
+		letter, width := byte('s'), len(longSText)
+		switch value[i] {
+		case longSText[0]:
+			if !strings.HasPrefix(value[i:], longSText) {
+				continue
+			}
+		case kelvinText[0]:
+			if !strings.HasPrefix(value[i:], kelvinText) {
+				continue
+			}
+			letter, width = 'k', len(kelvinText)
 		default:
-			dst, i = append(dst, value[i]), i+1
+			continue
 		}
+		dst = append(append(dst, value[done:i]...), letter)
+		found, done = true, i+width
+		i = done - 1
 	}
-	return dst, found
+	if !found {
+		return dst, false // and nobody needs the copy
+	}
+	return append(dst, value[done:]...), true
 }
 
 // found notes the owners of an output, and of those that end with it.

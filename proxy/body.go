@@ -350,10 +350,6 @@ type download struct {
 	err    error
 }
 
-func newDownload(src io.ReadCloser, idle time.Duration, cancel context.CancelCauseFunc) *download {
-	return &download{src: src, cancel: cancel, idle: idle}
-}
-
 // An answerBody is one that came by HTTP/1.1.
 type answerBody interface {
 	Held() bool

@@ -45,7 +45,7 @@ func (d dialer) forHTTP2(ctx context.Context, addr string) (net.Conn, error) {
 func (d dialer) dial(ctx context.Context, addr string) (*backendConn, error) {
 	network := "tcp"
 	connect := func(ctx context.Context, addr string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
+		return aside(func() (net.Conn, error) { return new(net.Dialer).DialContext(ctx, network, addr) })
 	}
 	var c net.Conn
 	var err error
@@ -61,6 +61,23 @@ func (d dialer) dial(ctx context.Context, addr string) (*backendConn, error) {
 		return nil, err
 	}
 	return &backendConn{Conn: c, idle: d.idle}, nil
+}
+
+// aside runs f on a goroutine of its own. What opens a connection needs a deep
+// stack, and that of the request would stay so large for as long as its client
+// takes for the answer. f must not panic.
+func aside[T any](f func() (T, error)) (T, error) {
+	type result struct {
+		got T
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		got, err := f()
+		done <- result{got, err}
+	}()
+	r := <-done
+	return r.got, r.err
 }
 
 // secure opens a connection with TLS, and offers protocols.

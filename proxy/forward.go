@@ -29,31 +29,53 @@ var (
 )
 
 // forward sends the request to a backend of the route's pool, to another one
-// where that is safe, and the answer to the client.
+// where that is safe, and asks the rules about the answer.
 func (h *Handler) forward(v *visit) gate.Verdict {
+	if fail := h.ask(v); fail != nil {
+		return fail.verdict
+	}
+	return h.vet(v)
+}
+
+// ask gets the head of an answer.
+func (h *Handler) ask(v *visit) *failure {
 	p := v.arm
 	v.pool.Name = p.name
 	var out http.Request
 	if !h.outgoing(v, &out) {
-		return gate.Refusal(gate.HTTPTargetByte, gate.Enforce, "it cannot be forwarded as it was judged")
+		return &failure{verdict: gate.Refusal(gate.HTTPTargetByte, gate.Enforce, "it cannot be forwarded as it was judged")}
 	}
 	p.budget.earn()
 	p.balance.describe(v, &v.ask)
-	d := newDeadline(v)
-	defer d.end()
+	v.limit = newDeadline(v)
 	v.lap()
 	a, resp, fail := p.send(h, v, &out)
 	v.spent("pool")
-	d.met()
+	v.limit.met()
 	if fail != nil {
-		return fail.verdict
+		return fail
+	}
+	a.resp, v.got = resp, a
+	return nil
+}
+
+// leave is called once, when nothing more is asked or told: it ends what is
+// still to come of an answer, and gives the backend's place back.
+func (v *visit) leave() {
+	defer v.limit.end()
+	a := v.got
+	if a == nil {
+		return
 	}
 	defer func() {
 		if v.tunnel == nil { // else the tunnel does it
 			a.done()
 		}
 	}()
-	return h.answer(v, a, resp)
+	if a.body.src != nil {
+		_ = a.resp.Body.Close() // may be the rules' by now; what is left is nobody's business
+		_ = a.body.Close()
+	}
 }
 
 // send makes attempts until one is answered. A retry goes to a backend that
@@ -135,6 +157,10 @@ type attempt struct {
 	// request is what is sent, to url.
 	request http.Request
 	url     url.URL
+	// resp is the answer, and body what the backend sends of its body. Neither
+	// is there before it was answered.
+	resp *http.Response
+	body download
 	// trial is set when it is to decide whether the backend comes back from an
 	// ejection, decided when it has.
 	trial, decided bool

@@ -184,40 +184,47 @@ func (h *Handler) Close() error {
 }
 
 // ServeHTTP takes one request through every stage, in the order written in
-// serve, and ends it in one place, whatever happened on the way.
+// path, and ends it in one place, whatever happened on the way.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := newVisit(w, r)
 	v.pages = h.pages
-	verdict := gate.Failure(gate.GatewayUndecided, nil) // if serve does not return, nobody decided
-	defer func() { h.finish(v, verdict, recover()) }()
-	verdict = h.serve(v)
+	defer func() { h.finish(v, v.verdict, recover()) }()
+	h.serve(v)
 }
 
-// serve is the path of a request. The first verdict that does not pass ends
-// it, and so does the first answer; nothing of a request reaches a backend
+// path is what a request goes through.
+var path = [...]func(*Handler, *visit) gate.Verdict{
+	(*Handler).head,     // is it unambiguous HTTP?
+	(*Handler).client,   // who is asking?
+	(*Handler).ban,      // is it kept out?
+	(*Handler).route,    // which site?
+	(*Handler).geo,      // from where?
+	(*Handler).limit,    // how often?
+	(*Handler).admit,    // may this be asked here at all?
+	(*Handler).redirect, // is this where to ask for it?
+	(*Handler).split,    // which pool?
+	(*Handler).recall,   // which backend does it know already?
+	(*Handler).rewrite,  // what is it called there?
+	(*Handler).inspect,  // what do the rules say?
+	(*Handler).hold,     // is its body what it seems to be?
+	(*Handler).forward,  // the pool, the rules about its answer
+	(*Handler).relay,    // the mask, the client
+}
+
+// serve takes a request along its path. The first verdict that does not pass
+// ends it, and so does the first answer; nothing of a request reaches a backend
 // before every stage has passed.
-func (h *Handler) serve(v *visit) gate.Verdict {
-	for _, stage := range [...]func(*visit) gate.Verdict{
-		h.head,     // is it unambiguous HTTP?
-		h.client,   // who is asking?
-		h.ban,      // is it kept out?
-		h.route,    // which site?
-		h.geo,      // from where?
-		h.limit,    // how often?
-		h.admit,    // may this be asked here at all?
-		h.redirect, // is this where to ask for it?
-		h.split,    // which pool?
-		h.recall,   // which backend does it know already?
-		h.rewrite,  // what is it called there?
-		h.inspect,  // what do the rules say?
-		h.hold,     // is its body what it seems to be?
-		h.forward,  // the pool, the rules about its answer, the mask, the client
-	} {
-		if verdict := v.note(stage(v)); !verdict.Passed() || v.rw.status != 0 {
-			return verdict
+//
+// It is on the stack for as long as a client takes, and so is what calls it:
+// there is room for one verdict, and no more.
+func (h *Handler) serve(v *visit) {
+	for i := range path {
+		verdict := path[i](h, v)
+		if !v.keep(&verdict) || v.rw.status != 0 {
+			v.verdict = verdict
+			return
 		}
 	}
-	return gate.Passes(gate.StagePool)
 }
 
 // head takes the head from the connection and refuses what the strict reader
@@ -357,6 +364,7 @@ func (h *Handler) inspect(v *visit) gate.Verdict {
 // as what it is.
 func (h *Handler) finish(v *visit, verdict gate.Verdict, panicked any) {
 	defer h.settle(v) // whatever happens below
+	h.guard(v, v.leave)
 	switch {
 	case panicked != nil:
 		h.log.Error("a stage panicked", zap.String("id", v.req.ID), zap.String("panic", clip(fmt.Sprint(panicked))), zap.Stack("stack"))

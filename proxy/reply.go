@@ -35,24 +35,21 @@ var (
 	slowBuffers = sync.Pool{New: func() any { return new([slowBuffer]byte) }}
 )
 
-// answer takes a backend's answer to the client: past the rules, under the
-// mask. Until the rules have passed it, the client gets no byte of it.
-func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) (verdict gate.Verdict) {
-	defer func() {
+// vet takes a backend's answer past the rules, and puts one of our own in place
+// of an error. Until the rules have passed it, the client gets no byte of it.
+func (h *Handler) vet(v *visit) gate.Verdict {
+	a := v.got
+	resp, body := a.resp, &a.body
+	v.pool.Status = resp.StatusCode
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		verdict := h.upgrade(v, a, resp)
 		if verdict.Passed() {
 			v.leaked()
 		}
-	}()
-	v.pool.Status = resp.StatusCode
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		return h.upgrade(v, a, resp)
+		return verdict
 	}
-	body := newDownload(resp.Body, a.pool.timeout.Idle, a.cancel)
+	*body = download{src: resp.Body, cancel: a.cancel, idle: a.pool.timeout.Idle}
 	resp.Body = body
-	defer func() {
-		_ = resp.Body.Close() // may be the rules' by now; what is left is nobody's business
-		_ = body.Close()
-	}()
 	if resp.StatusCode < 200 || resp.StatusCode > 599 {
 		return a.blame(gate.PoolBadAnswer, fmt.Errorf("status %d", resp.StatusCode))
 	}
@@ -73,9 +70,8 @@ func (h *Handler) answer(v *visit, a *attempt, resp *http.Response) (verdict gat
 		}
 		v.stick(a, header)
 		v.page(resp.StatusCode, false)
-		return gate.Passes(gate.StagePool)
 	}
-	return h.relay(v, a, resp, body)
+	return gate.Passes(gate.StagePool)
 }
 
 // validRetry reports whether a Retry-After is one (RFC 9110 section 10.2.3),
@@ -111,16 +107,41 @@ func (v *visit) public() public {
 
 // relay writes the answer to the client as it comes. From its first byte on
 // nothing else can be said: what breaks is cut off.
-func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *download) gate.Verdict {
-	header := v.rw.Header()
-	bodyless := v.req.Head.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+//
+// This is where slow clients are waited for, so the stack is kept low: it stays
+// as large as it has been, and half of what net/http writes a head with.
+func (h *Handler) relay(v *visit) (verdict gate.Verdict) {
+	if verdict = h.lead(v); !verdict.Passed() {
+		return verdict
+	}
+	resp := v.got.resp
+	var readErr, writeErr error
+	if !v.bodyless(resp) {
+		readErr, writeErr = v.copy(resp.Body, resp.ContentLength)
+	}
+	return h.conclude(v, readErr, writeErr)
+}
+
+// bodyless reports whether the answer ends with its head.
+func (v *visit) bodyless(resp *http.Response) bool {
+	return v.req.Head.Method == http.MethodHead || resp.StatusCode == http.StatusNoContent || resp.StatusCode == http.StatusNotModified
+}
+
+// trailing reports whether there may be fields behind the body.
+func (v *visit) trailing(resp *http.Response) bool {
+	return !v.bodyless(resp) && v.req.HTTP.ProtoAtLeast(1, 1) && (resp.ContentLength < 0 || !v.http1())
+}
+
+// lead writes the head of the answer, under the mask.
+func (h *Handler) lead(v *visit) gate.Verdict {
+	a, resp, header := v.got, v.got.resp, v.rw.Header()
 	if verdict := h.show(v, a.pool, inHeader, header, resp.Header); !v.goesOn(verdict) {
 		return verdict
 	}
 	if resp.ContentLength >= 0 {
 		header["Content-Length"] = []string{strconv.FormatInt(resp.ContentLength, 10)}
 	}
-	if verdict := h.screen(v, a.pool, resp, header, bodyless); !v.goesOn(verdict) {
+	if verdict := h.screen(v, a.pool, resp, header, v.bodyless(resp)); !v.goesOn(verdict) {
 		return verdict
 	}
 	v.site.dress(v, header)
@@ -137,17 +158,18 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 	if v.http1() && v.unread() {
 		header["Connection"] = []string{"close"}
 	}
-	trailers := !bodyless && v.req.HTTP.ProtoAtLeast(1, 1) && (resp.ContentLength < 0 || !v.http1())
-	if trailers && len(resp.Trailer) > 0 {
+	if len(resp.Trailer) > 0 && v.trailing(resp) {
 		h.announce(header, resp.Trailer, v.site.origin(a.pool).leaks.tokens())
 	}
 	v.rw.WriteHeader(resp.StatusCode)
-	if bodyless {
-		v.answered = true
-		return gate.Passes(gate.StagePool)
-	}
-	readErr, writeErr := v.copy(resp.Body, resp.ContentLength)
-	if w, ok := resp.Body.(*leakWatcher); ok {
+	return gate.Passes(gate.StagePool)
+}
+
+// conclude is what came of an answer whose head the client has, with the errors
+// of its body.
+func (h *Handler) conclude(v *visit, readErr, writeErr error) gate.Verdict {
+	a, resp := v.got, v.got.resp
+	if w, ok := resp.Body.(*leakWatcher); ok && !v.bodyless(resp) {
 		w.finish()
 	}
 	if writeErr != nil {
@@ -162,10 +184,11 @@ func (h *Handler) relay(v *visit, a *attempt, resp *http.Response, body *downloa
 		}
 		return a.cutOff(gate.PoolBroken, readErr)
 	}
-	if trailers {
-		h.trail(v, a.pool, header, resp.Trailer)
+	if v.trailing(resp) {
+		h.trail(v, a.pool, v.rw.Header(), resp.Trailer)
 	}
 	v.answered = true
+	v.leaked()
 	return gate.Passes(gate.StagePool)
 }
 

@@ -11,11 +11,14 @@ import (
 // A visit is what the handler knows about one request while it serves it,
 // beside what the stages are told. It belongs to the goroutine that serves.
 type visit struct {
-	req    *gate.Request
-	rw     response
-	in     gate.Inbound // nil: the request did not come through the guard
-	body   *clientBody  // nil: the request has none
-	upload *upload      // what the stages left of it; nil: not sent yet
+	req *gate.Request
+	rw  response
+	in  gate.Inbound // nil: the request did not come through the guard
+	// verdict is that of the stages. As long as they have not all returned,
+	// nobody has decided.
+	verdict gate.Verdict
+	body    *clientBody // nil: the request has none
+	upload  *upload     // what the stages left of it; nil: not sent yet
 	// way ends with the request, and when it has taken too long to be answered.
 	way   context.Context
 	began time.Duration // when the stage began that is timed, after the arrival
@@ -36,6 +39,8 @@ type visit struct {
 
 	fields   fieldList // what backends are sent
 	pool     gate.RecordPool
+	limit    *deadline // nil: not asked yet, or nothing is bounded
+	got      *attempt  // the one that was answered; nil: none was
 	leaks    leakLog
 	tunnel   *tunnel
 	settled  bool // the settlers know how it ended
@@ -55,6 +60,7 @@ func newVisit(w http.ResponseWriter, r *http.Request) *visit {
 	all.head = gate.Head{Method: r.Method, Target: r.RequestURI, Received: r.RequestURI, Proto: r.Proto, Host: r.Host}
 	all.req = gate.Request{HTTP: r, ID: gate.NewID(now), Arrived: now, ChosenBy: gate.ByPeer, Spent: all.spent[:0], Head: &all.head}
 	v := &all.visit
+	v.verdict = gate.Failure(gate.GatewayUndecided, nil)
 	v.req, v.in = &all.req, gate.InboundOf(r.Context())
 	v.rw = response{ResponseWriter: w, control: *http.NewResponseController(w)}
 	if v.in != nil {
@@ -68,17 +74,24 @@ func newVisit(w http.ResponseWriter, r *http.Request) *visit {
 // note keeps every verdict that was not a plain pass. A verdict that decides
 // nothing is a defect, and becomes the failure that it is.
 func (v *visit) note(verdict gate.Verdict) gate.Verdict {
+	v.keep(&verdict)
+	return verdict
+}
+
+// keep is note where the stack is to stay low. It reports whether the request
+// goes on.
+func (v *visit) keep(verdict *gate.Verdict) bool {
 	switch verdict.Action {
 	case gate.Pass:
-		return verdict
+		return true
 	case gate.Observe, gate.Refuse, gate.Fail:
 	case gate.Undecided:
 		fallthrough
 	default:
-		verdict = gate.Failure(gate.GatewayUndecided, nil)
+		*verdict = gate.Failure(gate.GatewayUndecided, nil)
 	}
-	v.req.Trail = append(v.req.Trail, verdict)
-	return verdict
+	v.req.Trail = append(v.req.Trail, *verdict)
+	return verdict.Action == gate.Observe
 }
 
 // goesOn reports whether the request passes a question within a stage, and

@@ -243,11 +243,27 @@ func (t *Transaction) prepare() {
 
 // phase runs one phase over the facts so far and takes its verdict. It reports
 // whether the request ends here.
+//
+// The room that verdicts take on the stack is for those phases that have one:
+// the rules need a deep stack, which stays as large as it has been for as long
+// as a slow client is served.
 func (t *Transaction) phase(n int) bool {
 	t.facts.Mark(n)
-	v := t.settle(&t.run, n)
-	if t.accompanied(n) {
-		all := t.settle(t.shadow, n)
+	d, err := t.run.phase(n)
+	beside := t.accompanied(n)
+	if d == nil && err == nil && !beside {
+		return false // it passes
+	}
+	return t.weigh(n, d, err, beside)
+}
+
+// weigh takes the verdict of a phase that was run. beside tells that all rules
+// are to run it too.
+func (t *Transaction) weigh(n int, d *decision, err error, beside bool) bool {
+	v := t.settle(&t.run, n, d, err)
+	if beside {
+		d, err := t.shadow.phase(n)
+		all := t.settle(t.shadow, n, d, err)
 		if stricter(v, all) {
 			t.chosen = true
 		} else {
@@ -257,9 +273,8 @@ func (t *Transaction) phase(n int) bool {
 	return t.take(v)
 }
 
-// settle has one of the runs run a phase and returns its verdict.
-func (t *Transaction) settle(r *evaluation, n int) gate.Verdict {
-	d, err := r.phase(n)
+// settle is the verdict of a phase that one of the runs has run.
+func (t *Transaction) settle(r *evaluation, n int, d *decision, err error) gate.Verdict {
 	switch {
 	case errors.Is(err, errShed):
 		return busy()

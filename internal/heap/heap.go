@@ -1,32 +1,35 @@
 // Package heap decides how much the garbage collector leaves lying about. Go's
 // default is as much as lives, so that ten thousand slow clients take twice what
 // they hold, and a gateway that holds nearly nothing is forever collecting. Here
-// it is the same amount, whatever lives, for as long as collecting so often is
-// cheap. Where a control group bounds the process, the collector keeps it below
+// it is the same amount, whatever lives, and more only as far as collecting so
+// often would be dear. Where a control group bounds the process, the collector keeps it below
 // that.
 package heap
 
 import (
 	"context"
+	"math"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
 const (
-	// Slack is how much garbage may lie about, in bytes.
+	// Slack is how much garbage may lie about, in bytes, where that is enough.
 	Slack = 32 << 20
-	// least and most bound it in percent of what lives, and standard is the
-	// default of Go (GOGC), which is also the most while collecting is dear.
+	// least and most bound it in percent of what is looked at to find it, and
+	// standard is the default of Go (GOGC), which is also the most where
+	// Slack is not enough.
 	least, standard, most = 15, 100, 400
-	// interval is how often is looked.
+	// dear is what the collector may take of the processors before more than
+	// Slack may lie about.
+	dear = 0.04
+	// span is over how long is averaged what collecting takes.
+	span = 10 * time.Second
+	// interval is how often is looked, at least.
 	interval = time.Second
-	// Below cheap, the collector's share of the processors is no reason to
-	// spare it; above dear it is.
-	cheap, dear = 0.02, 0.05
-	// widest is how many times Slack may lie about when collecting is dear.
-	widest = 64
 )
 
 // tenths of what a control group grants are Go's. The rest is for the program
@@ -48,28 +51,40 @@ func Bound() int64 {
 	return limit
 }
 
-// A governor decides from what it is told once an interval.
-type governor struct{ factor float64 } // of Slack, 1 to widest
+// A governor decides from what it is told.
+type governor struct {
+	last usage
+	// What was counted lately: what is longer ago counts for less.
+	spent usage
+}
 
-// percent is what GOGC should be when live bytes live and the collector has
-// taken a share of the processors since the last time.
-func (g *governor) percent(live uint64, share float64) int {
-	switch {
-	case share > dear:
-		g.factor = min(2*g.factor, widest)
-	case share < cheap:
-		g.factor = max(0.9*g.factor, 1)
+// percent is what GOGC should be: Slack may lie about, or as much as it takes
+// for collecting not to be dear. How much that is follows from what it has taken
+// with what there was: half as often is half as dear.
+func (g *governor) percent(now usage) int {
+	if since := now.less(g.last); since.total > 0 {
+		g.last = now
+		g.spent = since.plus(g.spent.times(math.Exp(-since.total / (span.Seconds() * now.processors))))
 	}
-	if live == 0 {
+	if now.live == 0 {
 		return standard
 	}
-	percent := 100 * Slack / float64(live)
-	return int(max(least, min(most, max(percent, min(standard, g.factor*percent)))))
+	of := now.live + now.roots
+	percent := 100 * Slack / of
+	if g.spent.cycles > 0 && g.spent.total > 0 {
+		garbage := g.spent.allocated / g.spent.cycles // each time
+		needed := garbage * g.spent.gc / g.spent.total / dear
+		percent = max(percent, min(standard, 100*needed/of))
+	}
+	return int(max(least, min(most, percent)))
 }
 
 // Govern sets the garbage collector's target until ctx ends, and then sets it
 // back. It does nothing when GOGC is set in the environment: the operator has
 // decided. A process calls it once.
+//
+// It looks after each collection, so that what lives for a moment, as a large
+// body does, has not as much lie about beside it.
 func Govern(ctx context.Context) {
 	if os.Getenv("GOGC") != "" {
 		return
@@ -77,48 +92,87 @@ func Govern(ctx context.Context) {
 	defer debug.SetGCPercent(standard)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
-	g := governor{factor: 1}
-	var last usage
+	collected := make(chan struct{}, 1)
+	announce(ctx, collected)
+	g := governor{last: measure()}
 	now := standard
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-collected:
 		}
-		u := measure()
-		next := g.percent(u.live, u.share(last))
-		if last = u; next != now {
+		next := g.percent(measure())
+		if near := now / 16; next < now-near || next > now+near { // to set it stops the world for a moment
 			debug.SetGCPercent(next)
 			now = next
 		}
 	}
 }
 
-// A usage is what the runtime has counted so far.
+// A bell is garbage that rings when it is collected. Without a pointer it would
+// share its memory with other small objects, and ring when the last is garbage.
+type bell struct{ _ *bell }
+
+// announce sends to c after each collection, until ctx ends, where there is room.
+func announce(ctx context.Context, c chan<- struct{}) {
+	var ring func(*bell)
+	ring = func(b *bell) {
+		if ctx.Err() != nil {
+			return
+		}
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+		runtime.SetFinalizer(b, ring)
+	}
+	runtime.SetFinalizer(&bell{}, ring)
+}
+
+// A usage is what the runtime has counted so far. But for what lives it counts
+// when a collection ends.
 type usage struct {
-	live      uint64  // bytes, at the end of the last collection
+	live, roots float64 // bytes, at the end of the last collection; roots are what else it looks at
+	processors  float64
+
 	gc, total float64 // processor seconds of the collector, and that there were
+	allocated float64 // bytes
+	cycles    float64
 }
 
+func (u usage) less(o usage) usage {
+	return usage{gc: u.gc - o.gc, total: u.total - o.total, allocated: u.allocated - o.allocated, cycles: u.cycles - o.cycles}
+}
+
+func (u usage) plus(o usage) usage {
+	return usage{gc: u.gc + o.gc, total: u.total + o.total, allocated: u.allocated + o.allocated, cycles: u.cycles + o.cycles}
+}
+
+func (u usage) times(f float64) usage {
+	return usage{gc: u.gc * f, total: u.total * f, allocated: u.allocated * f, cycles: u.cycles * f}
+}
+
+// measure asks the runtime. What it does not know is 0.
 func measure() usage {
-	s := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"}}
-	metrics.Read(s)
 	var u usage
-	if s[0].Value.Kind() == metrics.KindUint64 {
-		u.live = s[0].Value.Uint64()
+	var stacks, globals float64
+	to := [...]*float64{&u.live, &stacks, &globals, &u.gc, &u.total, &u.allocated, &u.cycles}
+	samples := [len(to)]metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
 	}
-	if s[1].Value.Kind() == metrics.KindFloat64 && s[2].Value.Kind() == metrics.KindFloat64 {
-		u.gc, u.total = s[1].Value.Float64(), s[2].Value.Float64()
+	metrics.Read(samples[:])
+	for i := range samples {
+		switch v := samples[i].Value; v.Kind() {
+		case metrics.KindUint64:
+			*to[i] = float64(v.Uint64())
+		case metrics.KindFloat64:
+			*to[i] = v.Float64()
+		}
 	}
+	u.roots, u.processors = stacks+globals, float64(runtime.GOMAXPROCS(0))
 	return u
-}
-
-// share is the collector's share of the processors since an earlier usage. The
-// runtime counts when a collection ends; without one there was none.
-func (u usage) share(before usage) float64 {
-	if u.total <= before.total {
-		return 0
-	}
-	return (u.gc - before.gc) / (u.total - before.total)
 }

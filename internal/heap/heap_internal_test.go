@@ -4,36 +4,51 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"testing"
-	"testing/synctest"
 	"time"
 )
 
+// second is what a second of two processors counts, of which the collector
+// takes a share in so many cycles, with so much garbage each.
+func second(share, cycles, garbage float64) usage {
+	return usage{gc: 2 * share, total: 2, cycles: cycles, allocated: cycles * garbage}
+}
+
 func TestPercent(t *testing.T) {
 	for _, tc := range []struct {
-		rule   string
-		live   uint64
-		shares []float64
-		want   int
+		rule        string
+		live, roots float64
+		seconds     []usage
+		want        int
 	}{
-		{"nothing is known", 0, []float64{0}, 100},
-		{"little lives: the slack is there all the same", Slack / 2, []float64{0}, 200},
-		{"next to nothing lives", Slack / 100, []float64{0}, 400},
-		{"and collecting is dear", Slack / 2, []float64{0.2, 0.2}, 200},
-		{"as much as the slack", Slack, []float64{0}, 100},
-		{"twice as much", 2 * Slack, []float64{0}, 50},
-		{"much lives", 6 * Slack, []float64{0}, 16},
-		{"never less", 60 * Slack, []float64{0}, 15},
-		{"collecting is dear", 4 * Slack, []float64{0.2}, 50},
-		{"and stays so", 4 * Slack, []float64{0.2, 0.2}, 100},
-		{"it is neither dear nor cheap", 4 * Slack, []float64{0.2, 0.03, 0.03}, 50},
-		{"it is cheap again for a while", 4 * Slack, []float64{0.2, 0, 0, 0, 0, 0, 0, 0}, 25},
-		{"from however wide", 128 * Slack, append(repeat(0.2, 100), repeat(0, 50)...), 15},
+		{"nothing is known", 0, 0, nil, 100},
+		{"little lives: the slack is there all the same", Slack / 2, 0, nil, 200},
+		{"next to nothing lives", Slack / 100, 0, nil, 400},
+		{"and collecting is dear", Slack / 2, 0, repeat(second(0.2, 8, Slack), 9), 200},
+		{"as much as the slack", Slack, 0, nil, 100},
+		{"twice as much", 2 * Slack, 0, nil, 50},
+		{"as much, and stacks", Slack, Slack, nil, 50},
+		{"much lives", 6 * Slack, 0, nil, 16},
+		{"never less", 60 * Slack, 0, nil, 15},
+		{"collecting is cheap", 4 * Slack, 0, repeat(second(0.01, 8, Slack), 9), 25},
+		{"collecting is dear, and half as often would not be", 4 * Slack, 0, repeat(second(2*dear, 8, Slack), 9), 50},
+		{"which holds when it is half as often", 4 * Slack, 0, append(repeat(second(2*dear, 8, Slack), 9), repeat(second(dear, 4, 2*Slack), 9)...), 50},
+		{"however dear, no more than lives", 4 * Slack, 0, repeat(second(0.5, 8, Slack), 9), 100},
+		{"a dear second is not the rule", 4 * Slack, 0, append(repeat(second(0.01, 1, Slack), 60), second(0.08, 1, Slack)), 25},
+		{"it was dear, and is over", 4 * Slack, 0, append(repeat(second(0.2, 8, Slack), 60), repeat(second(0.01, 1, Slack), 60)...), 25},
 	} {
-		g := governor{factor: 1}
-		got := 0
-		for _, share := range tc.shares {
-			got = g.percent(tc.live, share)
+		g := governor{}
+		now := usage{live: tc.live, roots: tc.roots, processors: 2}
+		got := g.percent(now)
+		for _, s := range tc.seconds {
+			s = s.plus(now)
+			s.live, s.roots, s.processors = now.live, now.roots, now.processors
+			now = s
+			got = g.percent(now)
+			if again := g.percent(now); again != got {
+				t.Errorf("%s: %d %%, and %d when nothing was collected since", tc.rule, got, again)
+			}
 		}
 		if got != tc.want {
 			t.Errorf("%s: %d %%, want %d", tc.rule, got, tc.want)
@@ -41,57 +56,69 @@ func TestPercent(t *testing.T) {
 	}
 }
 
-func repeat(share float64, n int) []float64 {
-	list := make([]float64, n)
+func repeat(s usage, n int) []usage {
+	list := make([]usage, n)
 	for i := range list {
-		list[i] = share
+		list[i] = s
 	}
 	return list
 }
 
-func TestShare(t *testing.T) {
-	for _, tc := range []struct {
-		now, before usage
-		want        float64
-	}{
-		{usage{gc: 1, total: 10}, usage{}, 0.1},
-		{usage{gc: 2, total: 20}, usage{gc: 1, total: 10}, 0.1},
-		{usage{gc: 1, total: 10}, usage{gc: 1, total: 10}, 0}, // no collection
-	} {
-		if got := tc.now.share(tc.before); got != tc.want {
-			t.Errorf("%+v after %+v: %v, want %v", tc.now, tc.before, got, tc.want)
-		}
-	}
-}
-
 func TestMeasure(t *testing.T) {
 	runtime.GC()
-	if u := measure(); u.live == 0 || u.total <= 0 || u.gc <= 0 {
+	if u := measure(); u.live <= 0 || u.roots <= 0 || u.processors <= 0 || u.total <= 0 || u.gc <= 0 || u.allocated <= 0 || u.cycles <= 0 {
 		t.Errorf("the runtime tells %+v", u)
 	}
 }
 
-// What it has set is set back.
+// It acts after a collection, and what it has set is set back.
 func TestGovern(t *testing.T) {
 	t.Setenv("GOGC", "")
-	synctest.Test(t, func(t *testing.T) {
-		ballast := make([]byte, 200<<20)
+	ballast := make([]byte, 200<<20)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); Govern(ctx) }()
+	during := standard
+	for end := time.Now().Add(10 * time.Second); during == standard && time.Now().Before(end); time.Sleep(interval / 100) {
 		runtime.GC()
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); Govern(ctx) }()
-		time.Sleep(interval + time.Millisecond)
-		synctest.Wait()
-		during := debug.SetGCPercent(77)
-		debug.SetGCPercent(during)
-		stop()
-		<-done
-		after := debug.SetGCPercent(100)
-		if during >= standard || during < least || after != standard {
-			t.Errorf("%d %% while 200 MiB live, %d %% after it; want less than %d, and %d", during, after, standard, standard)
+		s := []metrics.Sample{{Name: "/gc/gogc:percent"}}
+		metrics.Read(s)
+		during = int(s[0].Value.Uint64())
+	}
+	stop()
+	<-done
+	after := debug.SetGCPercent(100)
+	if during >= standard || during < least || after != standard {
+		t.Errorf("%d %% while 200 MiB live, %d %% after it; want less than %d, and %d", during, after, standard, standard)
+	}
+	runtime.KeepAlive(ballast)
+}
+
+// The bell rings after each collection, and no more when it is over.
+func TestAnnounce(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	c := make(chan struct{}, 1)
+	announce(ctx, c)
+	for i := range 3 {
+		runtime.GC()
+		select {
+		case <-c:
+		case <-time.After(10 * time.Second):
+			t.Fatalf("collection %d was not announced", i+1)
 		}
-		runtime.KeepAlive(ballast)
-	})
+	}
+	stop()
+	runtime.GC() // a bell that rang is rung once more, or not at all
+	select {
+	case <-c:
+	case <-time.After(interval / 10):
+	}
+	runtime.GC()
+	select {
+	case <-c:
+		t.Error("a collection was announced after the end")
+	case <-time.After(interval / 10):
+	}
 }
 
 func TestTheOperatorDecides(t *testing.T) {

@@ -139,7 +139,7 @@ func (l *listener) admit(raw net.Conn) {
 	}
 	l.server.accepts.Go(func() {
 		boundUnsent(raw)
-		l.open(raw, origin, set)
+		l.pass(l.open(raw, origin, set))
 	})
 }
 
@@ -202,69 +202,68 @@ func (l *listener) introduce(raw net.Conn, base *connBase) (net.Conn, bool) {
 }
 
 // open makes a raw connection ready for net/http: who it is from, TLS,
-// protocol, guard.
-func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) {
+// protocol, guard. nil: it has ended. The guard is that of an HTTP/1 connection.
+func (l *listener) open(raw net.Conn, origin gate.Origin, set *settings) (net.Conn, *conn1) {
 	base, c := connBase{listener: l, origin: origin, set: set, raw: raw}, raw
 	if set.expectsHeader(origin) {
 		var ok bool
 		if c, ok = l.introduce(raw, &base); !ok {
-			return
+			return nil, nil
 		}
 	}
 	if l.turns(base) {
-		return
+		return nil, nil
 	}
 	if set.tls == nil {
 		switch {
 		case set.h2c:
-			l.sniff(c, base, nil)
+			return l.sniff(c, base, nil)
 		case set.http1:
 			g := newConn1(c, base)
-			l.pass1(g, g)
-		default:
-			base.drop()
+			return g, g
 		}
-		return
+		base.drop()
+		return nil, nil
 	}
 	secured, err := l.secure(c, set)
 	if err != nil {
 		base.drop()
 		base.refuse(gate.HTTPTLSHandshake, err)
-		return
+		return nil, nil
 	}
 	state := secured.ConnectionState()
 	base.sni = state.ServerName
 	base.secured = true
 	switch {
 	case state.NegotiatedProtocol == "h2":
-		l.sniff(secured, base, &state)
+		return l.sniff(secured, base, &state)
 	case set.http1:
-		c := newConn1(secured, base)
-		l.pass1(c, &tlsConn1{conn1: c, secured: secured})
-	default:
-		base.drop()
-		base.refuse(gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+		g := newConn1(secured, base)
+		return &tlsConn1{conn1: g, secured: secured}, g
 	}
+	base.drop()
+	base.refuse(gate.HTTPTLSHandshake, errors.New("the client does not speak HTTP/2"))
+	return nil, nil
 }
 
 // sniff opens a connection that begins with the HTTP/2 preface, within its
 // time: net/http would wait for the preface for ever. Without TLS (state is
 // nil) it may be HTTP/1 instead, where the listener speaks that.
-func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) {
+func (l *listener) sniff(c net.Conn, base connBase, state *tls.ConnectionState) (net.Conn, *conn1) {
 	conn, two, err := sniff(c, base.set.handshake)
 	switch {
 	case err == nil && two:
-		l.pass(newConn2(conn, base, state), true)
+		return newConn2(conn, base, state), nil
 	case err == nil && state == nil && base.set.http1:
-		c := newConn1(conn, base)
-		l.pass1(c, c)
-	default:
-		if err == nil {
-			err = errNoPreface
-		}
-		base.drop()
-		base.refuse(gate.HTTPNoHead, err)
+		g := newConn1(conn, base)
+		return g, g
 	}
+	if err == nil {
+		err = errNoPreface
+	}
+	base.drop()
+	base.refuse(gate.HTTPNoHead, err)
+	return nil, nil
 }
 
 // secure runs the TLS handshake within its time.
@@ -278,21 +277,20 @@ func (l *listener) secure(raw net.Conn, set *settings) (*tls.Conn, error) {
 	return conn, nil
 }
 
-// pass1 gives an HTTP/1 connection to net/http once it has a head to serve: a
-// client who is slow with its head holds a guard, and no buffers of net/http's.
-func (l *listener) pass1(guarded *conn1, c net.Conn) {
-	if !guarded.Await() {
+// pass gives a connection to the net/http server that speaks its protocol, an
+// HTTP/1 connection once it has a head to serve: a client who is slow with its
+// head holds a guard and a small stack, and no buffers of net/http's.
+func (l *listener) pass(c net.Conn, guard *conn1) {
+	switch {
+	case c == nil:
+		return
+	case guard != nil && !guard.Await():
 		_ = c.Close() // recorded by the guard
 		return
 	}
-	l.pass(c, false)
-}
-
-// pass gives the connection to the net/http server that speaks its protocol.
-func (l *listener) pass(c net.Conn, two bool) {
 	for e := l.server.engines.Load(); ; {
 		q := e.queue1
-		if two {
+		if guard == nil {
 			q = e.queue2
 		}
 		if q.put(c) {

@@ -38,7 +38,10 @@ func (p *Pace) worth(n int) time.Duration {
 	return time.Duration(int64(n) * int64(time.Second) / p.rate)
 }
 
-// TooSlow is the error of a write that took longer than the pace allows.
+// TooSlow is the error of a write that took longer than the pace allows. It is
+// not inlined: the room for a verdict would be on the stack of every writer.
+//
+//go:noinline
 func TooSlow() *gate.VerdictError {
 	return &gate.VerdictError{Verdict: gate.Refusal(gate.HTTPReaderTooSlow, gate.Enforce, "the client reads its answer too slowly")}
 }

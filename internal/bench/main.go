@@ -100,8 +100,13 @@ func choose(names string) ([]traffic.Mix, error) {
 	return chosen, nil
 }
 
-// warming is how many requests come before the first round, in percent of one.
-const warming = 200
+// warming is how many requests come before the first round, in percent of one, and
+// warmingAgain how many before each other: what is measured is a server at work, and
+// not one whose caches the others have had meanwhile.
+const (
+	warming      = 200
+	warmingAgain = 25
+)
 
 var bothSeries = []traffic.Series{traffic.Fresh, traffic.Repeated}
 
@@ -200,12 +205,13 @@ func measure(ctx context.Context, servers []*server, m traffic.Mix, series traff
 	}
 	r := &row{mix: m.Name, series: series, requests: count * o.rounds, samples: make([][]sample, len(servers)), others: make([]others, len(servers))}
 	for round := range o.rounds {
-		warm, requests := make([]traffic.Request, connections), make([]traffic.Request, count)
+		share := warmingAgain
 		if round == 0 { // a server that has just started is not what is measured
-			warm = make([]traffic.Request, max(traffic.RepeatedRequests, count*warming/100))
+			share = warming
 		}
+		warm, requests := make([]traffic.Request, max(traffic.RepeatedRequests, count*share/100)), make([]traffic.Request, count)
 		for i := range warm {
-			warm[i] = before.Request(round*traffic.RepeatedRequests + i)
+			warm[i] = before.Request(round*count*warming/100 + i)
 		}
 		for i := range requests {
 			requests[i] = measured.Request(round*count + i)

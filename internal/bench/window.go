@@ -60,13 +60,13 @@ func (s *server) window(warm, requests []traffic.Request, o *others) (sample, er
 	for i := range conns {
 		conns[i] = &client{address: s.address}
 	}
-	if err := s.send(conns, warm, &others{}); err != nil {
-		return sample{}, err
-	}
 	got := sample{requests: len(requests), mallocs: -1}
 	allocated, asking, err := s.askAllocations()
 	if err != nil {
 		return got, err
+	}
+	if err := s.send(conns, warm, &others{}); err != nil {
+		return sample{}, err
 	}
 	time.Sleep(settle)
 	before, err := cpuTime(s.cmd.Process.Pid)
@@ -87,7 +87,8 @@ func (s *server) window(warm, requests []traffic.Request, o *others) (sample, er
 		if err != nil {
 			return got, err
 		}
-		got.mallocs = now - allocated - asking
+		// Those of all requests: to ask in between would leave the server cold.
+		got.mallocs = (now - allocated - asking) * float64(len(requests)) / float64(len(warm)+len(requests))
 	}
 	return got, nil
 }

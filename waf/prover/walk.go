@@ -101,7 +101,7 @@ const (
 // walkRules walks through all phases. The first four run one after the other, as
 // far as they run, and the last after any of them.
 func walkRules(rules []Rule, settings map[string]string) *walk {
-	w := &walk{rules: rules, state: newTXState(settings), valued: map[string]bool{}}
+	w := &walk{rules: rules, state: newTXState(settings), valued: map[string]bool{beyondCaptures: true}}
 	w.forget()
 	for name, value := range settings {
 		name = strings.ToLower(name)
@@ -722,6 +722,7 @@ func (r *Rule) reads() *use {
 		if expands[l.Operator.Name] {
 			u.expand(l.Operator.Argument)
 		}
+		u.names = append(u.names, inspects[l.Operator.Name]...)
 	}
 	return u
 }

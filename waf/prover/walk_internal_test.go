@@ -299,7 +299,11 @@ func TestReasons(t *testing.T) {
 		{`ARGS "@rx a" "id:1,log"`, false, ""},
 		{`ARGS "@verifyCC a" "id:1,log"`, true, "what @verifycc does is not known"},
 		{`ARGS "@verifyCC a" "id:1"`, true, "what @verifycc does is not known"},
-		{`ARGS "@inspectFile a" "id:1,log"`, false, "what @inspectfile looks for is not known"},
+		{`ARGS "@validateNid us a" "id:1,log"`, false, "what @validatenid looks for is not known"},
+		{`ARGS "@inspectFile a" "id:1,log"`, true, "what @inspectfile does is not known"}, // it runs a program
+		{`REMOTE_ADDR "@rbl a" "id:1"`, true, "what @rbl does is not known"},              // it fills TX:httpbl_msg
+		{`REMOTE_ADDR "@rbl a" "id:1"
+TX:httpbl_msg "@rx ." "id:2,log"`, true, "what @rbl does is not known"},
 		{`NOSUCH "@rx a" "id:1,log"`, false, "what NOSUCH holds is not known before it runs"},
 		{`TIME "@rx a" "id:1,log"`, false, "what TIME holds is not known before it runs"},
 		{`TIME "@rx a" "id:1,log"

@@ -84,7 +84,7 @@ var weakPoints = []weakPoint{
 
 	// What rules have to do with each other.
 	{"prover/connect.go", "if what := leftover(r.Rule); what != \"\" {", "if what := leftover(r.Rule); what != \"\" && !sabotaged(\"what is left over is never shown\") {"},
-	{"prover/connect.go", "\tif c.name == \"ruleengine\" {\n", "\tif c.name == \"ruleengine\" || sabotaged(\"to take rules out disturbs nobody\") {\n"},
+	{"prover/connect.go", "\tif !ok || strings.HasSuffix(c.name, \"byid\") &&", "\tif sabotaged(\"to take rules out disturbs nobody\") {\n\t\treturn false\n\t}\n\tif !ok || strings.HasSuffix(c.name, \"byid\") &&"},
 	{"prover/connect.go", "if w.Unclear != \"\" || !reads(w.Rule) {", "if w.Unclear != \"\" || !reads(w.Rule) || sabotaged(\"nobody sets what others read\") {"},
 	{"prover/connect.go", "\t\tif from == nil || !from.followed {\n", "\t\tif from == nil && sabotaged(\"who is not followed sets nothing\") {\n\t\t\tcontinue\n\t\t}\n\t\tif from == nil || !from.followed {\n"},
 	{"prover/connect.go", "\t\tfor _, of := range from.writers {\n", "\t\tfor _, of := range from.writers {\n\t\t\tif sabotaged(\"who sets what another sets is not asked\") {\n\t\t\t\tbreak\n\t\t\t}\n"},

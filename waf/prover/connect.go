@@ -203,9 +203,6 @@ func (r *Rule) writes(u *use) bool {
 // they compare with, or a target that they count.
 func (lo *lowering) disturbs(text string) bool {
 	c, ok := parseCtl(text)
-	if c.name == "ruleengine" {
-		return false
-	}
 	if !ok || strings.HasSuffix(c.name, "byid") && (&Rule{}).named(c.name, c.which) { // markers have the id 0
 		return true
 	}

@@ -74,17 +74,20 @@ type knowledge struct {
 
 // A Reason tells why requests of a policy cannot be proven clean.
 type Reason struct {
-	Rule  int    // 0: none in particular
-	Place string // of the rule, as file:line
+	Rule  int    // 0: none in particular, or one without an id
+	Place string // of the rule or directive, as file:line
 	Why   string
 }
 
 // String is the reason in one line.
 func (r Reason) String() string {
-	if r.Rule == 0 {
-		return r.Why
+	switch {
+	case r.Rule != 0:
+		return fmt.Sprintf("rule %d (%s): %s", r.Rule, r.Place, r.Why)
+	case r.Place != "":
+		return fmt.Sprintf("%s: %s", r.Place, r.Why)
 	}
-	return fmt.Sprintf("rule %d (%s): %s", r.Rule, r.Place, r.Why)
+	return r.Why
 }
 
 // An outcome is what a link comes to before a request is there.
@@ -222,6 +225,7 @@ func (w *walk) merge(ways []*walk) {
 
 // A region is where rules stand that may be skipped.
 type region struct {
+	by    *Rule  // that skips to its end
 	end   string // marker
 	at    int    // where it stands
 	doubt outcome
@@ -260,13 +264,13 @@ func (w *walk) phase(phase int) {
 		// Whoever skips this rule skips what it would skip.
 		inside := !slices.ContainsFunc(open, func(o region) bool { return o.at < at })
 		if doubt := w.rule(i, skipped, inside); doubt != never {
-			open = append(open, region{to, at, doubt})
+			open = append(open, region{r, to, at, doubt})
 		}
 	}
 	w.close(w.order[first:])
 	for _, o := range open {
 		if o.doubt != never { // the engine goes on skipping in the next phases
-			w.endless = append(w.endless, Reason{Why: fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
+			w.endless = append(w.endless, Reason{o.by.ID, o.by.Place, fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
 		}
 	}
 }
@@ -772,7 +776,7 @@ func kindOfCtl(ctl string) ctlKind {
 	switch name = strings.ToLower(strings.TrimSpace(name)); name {
 	case "forcerequestbodyvariable", "auditengine", "auditlogparts", "debugloglevel", "hashengine", "hashenforcement":
 		return ctlHarmless // bodies are read by the gateway, which writes its own log
-	case "ruleengine", "ruleremovebyid", "ruleremovebytag", "ruleremovebymsg", "ruleremovetargetbyid", "ruleremovetargetbytag", "ruleremovetargetbymsg":
+	case "ruleremovebyid", "ruleremovebytag", "ruleremovebymsg", "ruleremovetargetbyid", "ruleremovetargetbytag", "ruleremovetargetbymsg":
 		return ctlNarrows
 	}
 	return ctlChanges

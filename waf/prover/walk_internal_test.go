@@ -210,6 +210,9 @@ func TestWhole(t *testing.T) {
 		want  []int
 	}{
 		{`ARGS "@rx a" "id:1,ctl:requestBodyProcessor=JSON"`, []int{1}},
+		{`ARGS "@rx a" "id:1,ctl:forceRequestBodyVariable=On"`, nil},
+		{`ARGS "@rx a" "id:1,ctl:ruleEngine=Off"`, []int{1}}, // rules behind it may have set what people see
+		{`ARGS "@rx a" "id:1,ctl:ruleEngine=DetectionOnly"`, []int{1}},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveById=2"
 ARGS "@rx b" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveById=2"
@@ -312,7 +315,8 @@ TX:httpbl_msg "@rx ." "id:2,log"`, true, "what @rbl does is not known"},
 		{`ARGS "@rx a" "id:1,t:unheard,setvar:tx.a=1"`, false, ""},
 		{`ARGS "@rx a" "id:1,odd:an odd action"`, true, "an odd action"},
 		{`ARGS "@rx a" "id:1,unclear:nobody knows"`, true, "nobody knows"},
-		{`ARGS "@rx a" "id:1,skipAfter:NOWHERE"`, true, `no marker "NOWHERE" ends what is skipped in phase 2`},
+		{`ARGS "@rx a" "id:1,skipAfter:NOWHERE"`, true, `rule 1 (test): no marker "NOWHERE" ends what is skipped in phase 2`},
+		{`ARGS "@rx a" "skipAfter:NOWHERE"`, true, `test: no marker "NOWHERE" ends`}, // it has no id
 		{`HERE
 ARGS "@rx a" "id:1,skipAfter:HERE"`, true, `no marker "HERE"`},
 		{`TX:a "@rx a" "id:1,skipAfter:NOWHERE"`, false, ""}, // never

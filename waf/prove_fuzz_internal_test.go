@@ -8,6 +8,7 @@ import (
 
 	"sallyport/internal/gate"
 	"sallyport/waf/coding"
+	"sallyport/waf/prover"
 )
 
 // fuzzed are the policies that FuzzEnginesAgree judges by: ordinary ones of the
@@ -66,6 +67,7 @@ func FuzzEnginesAgree(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { e.Close() })
+	rules := map[string]map[int]*prover.Rule{} // of the policies; one input at a time is judged
 	seeds := 0
 	seed := func(list []*trial, step int) {
 		for i := 0; i < len(list); i += step {
@@ -92,7 +94,14 @@ func FuzzEnginesAgree(f *testing.F) {
 			t.Skip("long")
 		}
 		tr := fuzzTrial(t, how, method, target, fields, contentType, body)
-		c := all[fuzzed[int(how)%len(fuzzed)]]
+		name := fuzzed[int(how)%len(fuzzed)]
+		c := *all[name]
+		c.rules = func() map[int]*prover.Rule {
+			if rules[name] == nil {
+				rules[name] = contestRules(t, name)
+			}
+			return rules[name]
+		}
 		if d, _, _ := c.compare(tr); d != nil {
 			t.Errorf("policy %s: the engines differ:%s\nof the request\n%s", c.name, d, tr)
 		}

@@ -48,8 +48,10 @@ type walk struct {
 	// whole are the rules whose match changes what other rules see: where one may
 	// match, all rules have to run.
 	whole map[int]bool
-	// loose are the rules that may be skipped where they stand.
-	loose map[int]bool
+	// loose are the rules that may be skipped where they stand, and sure those that
+	// set something in every request, or in each that nothing matches, even if they
+	// do not match as a whole.
+	loose, sure map[int]bool
 	// args are what the arguments of the operators of links come to where they
 	// stand, and seen what is known there of the variables that a rule reads.
 	args    map[*Link]argument
@@ -158,7 +160,7 @@ func (w *walk) changes(before map[string]string) map[string]string {
 func (w *walk) forget() {
 	w.class, w.links = make([]class, len(w.rules)), make([][]outcome, len(w.rules))
 	w.args, w.seen = map[*Link]argument{}, map[*Rule]map[string]knowledge{}
-	w.whole, w.loose = map[int]bool{}, map[int]bool{}
+	w.whole, w.loose, w.sure = map[int]bool{}, map[int]bool{}, map[int]bool{}
 	for phase := range w.start {
 		w.start[phase] = map[string]string{}
 	}
@@ -195,7 +197,7 @@ func (w *walk) merge(ways []*walk) {
 		}
 		w.seen[r] = map[string]knowledge{}
 		for _, way := range ways {
-			w.whole[i], w.loose[i] = w.whole[i] || way.whole[i], w.loose[i] || way.loose[i]
+			w.whole[i], w.loose[i], w.sure[i] = w.whole[i] || way.whole[i], w.loose[i] || way.loose[i], w.sure[i] || way.sure[i]
 			for name, k := range way.seen[r] {
 				if before, known := w.seen[r][name]; known && before != k {
 					k = knowledge{set: true, c: dynamic}
@@ -369,6 +371,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 			}
 		}
 		writes = writes || len(l.SetVars) > 0
+		w.sure[i] = w.sure[i] || when(reach[k]) >= cleanAlways && len(l.SetVars) > 0
 	}
 	switch {
 	case all == never && !writes && !ctl, !effect && !flow && !writes && !ctl:
@@ -376,7 +379,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		return never
 	case matches == always && inside && flow && !effect && !writes && !ctl:
 		w.class[i] = folded // nothing but the rules that it skips would notice
-	case all == always && effect:
+	case (all == always || all == cleanAlways) && effect:
 		w.blame(r, "it has an effect on every request")
 		w.class[i] = depending
 	case all == always:
@@ -388,9 +391,6 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		}
 	case all == cleanAlways || all == cleanNever:
 		w.class[i] = summing
-		if all == cleanAlways && effect {
-			w.blame(r, "it has an effect on every request")
-		}
 	case effect:
 		w.class[i] = depending
 	case writes:
@@ -571,7 +571,9 @@ func (w *walk) fold(r *Rule) bool {
 		}
 	}
 	for _, name := range names {
-		w.start[r.Phase][name], w.valued[name] = w.state.values[name], true
+		if value, set := w.state.values[name]; set { // the engine leaves some alone
+			w.start[r.Phase][name], w.valued[name] = value, true
+		}
 	}
 	return true
 }

@@ -52,7 +52,7 @@ TX:c "@eq 1" "id:5,log"`, "1 setting asked; 2 setting asked; 3 setting asked; 4 
 ARGS "@rx a" "id:1,log,setvar:tx.a=+1"
 TX:a "@eq 1" "id:2,log"
 &TX:a "@eq 0" "id:3,setvar:tx.b=1"
-TX:b "@eq 1" "id:4,log"`, "1 depending asked; 2 summing cleanNever; 3 summing cleanAlways; 4 summing cleanAlways", ""},
+TX:b "@eq 1" "id:4,log"`, "1 depending asked; 2 summing cleanNever; 3 summing cleanAlways; 4 depending cleanAlways", ""},
 		{"what is only seen as a match", `
 ARGS "@rx a" "id:1,log,setvar:tx.a=1"
  ARGS "@rx b" ""

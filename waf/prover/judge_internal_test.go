@@ -371,7 +371,12 @@ INBOUND_DATA_ERROR "@streq " "id:10,phase:1,setvar:tx.whole=1"
 TX:whole "@eq 1" "id:11,phase:2,log"
  INBOUND_DATA_ERROR "@eq 1" ""
 REQUEST_BODY "@contains z" "id:12,phase:2,setvar:tx.z=1"
-TX:z "@eq 1" "id:13,phase:3,log"`)
+TX:z "@eq 1" "id:13,phase:3,log"
+&ARGS "@lt 1" "id:14,phase:1,setvar:tx.few=1"
+TX:few "@eq 1" "id:15,phase:2,log"
+ ARGS:few "@rx ." ""
+ARGS:put "@rx ." "id:16,phase:1,setvar:tx.put=a%{ARGS_POST.a}"
+TX:put "@streq aARGS_POST.a" "id:17,phase:2,log"`)
 	type step struct {
 		phase  int
 		facts  []string
@@ -389,6 +394,10 @@ TX:z "@eq 1" "id:13,phase:3,log"`)
 		"a header that comes":             {{1, nil, "", Proven}, {3, []string{"RESPONSE_HEADERS:c=y"}, "", Guided}},
 		"a body that was seen":            {{1, nil, "", Proven}, {2, []string{"REQUEST_BODY=z"}, "", Proven}, {3, nil, "", Guided}},
 		"a body that was not":             {{1, nil, "", Proven}, {2, []string{"REQUEST_BODY=y"}, "", Proven}, {3, nil, "", Proven}},
+		"few that become more":            {{1, nil, "", Proven}, {2, []string{"ARGS_POST:few=1", "ARGS_POST:b=1"}, "", Guided}},
+		"more from the start":             {{1, []string{"ARGS_GET:few=1"}, "", Proven}, {2, nil, "", Proven}},
+		"a value that comes later":        {{1, []string{"ARGS_GET:put=1"}, "", Proven}, {2, []string{"ARGS_POST:a=1"}, "", Guided}},
+		"a value that was there":          {{1, []string{"ARGS_GET:put=1", "ARGS_POST:a=1"}, "", Proven}, {2, nil, "", Proven}},
 		"a status":                        {{1, nil, "", Proven}, {3, []string{"RESPONSE_STATUS=500"}, "", Proven}, {5, nil, "", Guided}},
 		"a body that was cut":             {{1, nil, "", Proven}, {2, []string{"INBOUND_DATA_ERROR=1"}, "", Guided}},
 	} {

@@ -351,7 +351,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	all = when(all)
 	effect := all != never && r.effect()
 	flow := r.Links[0].SkipAfter != "" && all != never
-	writes, ctl := false, false
+	writes, ctl, early := false, false, false
 	for k := range r.Links {
 		l := &r.Links[k]
 		if when(reach[k]) == never {
@@ -372,6 +372,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		}
 		writes = writes || len(l.SetVars) > 0
 		w.sure[i] = w.sure[i] || when(reach[k]) >= cleanAlways && len(l.SetVars) > 0
+		early = early || when(reach[k]) == asked && len(l.SetVars) > 0
 	}
 	switch {
 	case all == never && !writes && !ctl, !effect && !flow && !writes && !ctl:
@@ -382,14 +383,11 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	case (all == always || all == cleanAlways) && effect:
 		w.blame(r, "it has an effect on every request")
 		w.class[i] = depending
-	case all == always:
-		if w.class[i] = folded; ctl || !w.fold(r) {
+	case all == always && !ctl:
+		if w.class[i] = folded; !w.fold(r) {
 			w.class[i] = summing
 		}
-		if ctl {
-			w.blame(r, "what it does to the engine applies to every request")
-		}
-	case all == cleanAlways || all == cleanNever:
+	case (all == cleanAlways || all == cleanNever) && !ctl && !early:
 		w.class[i] = summing
 	case effect:
 		w.class[i] = depending
@@ -397,6 +395,9 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		w.class[i] = setting
 	default:
 		w.class[i] = narrowing
+	}
+	if all == always && ctl && !effect {
+		w.blame(r, "what it does to the engine applies to every request")
 	}
 	if w.class[i] != folded {
 		w.touched.add(r.uses())

@@ -128,7 +128,7 @@ TX:c "@eq 2" "id:6,log"
 ARGS "@rx x" "id:1,log"
 &TX:a "@eq 0" "id:2,setvar:tx.b=1,ctl:ruleRemoveById=1"
 - "" "id:3,setvar:tx.a=1"
-TX:a "@eq 1" "id:4,setvar:tx.c=1"`, "1 depending asked; 2 summing always; 3 summing always; 4 folded always", "2: c=1"},
+TX:a "@eq 1" "id:4,setvar:tx.c=1"`, "1 depending asked; 2 setting always; 3 summing always; 4 folded always", "2: c=1"},
 		{"phases", `
 - "" "id:1,phase:1,setvar:tx.a=1"
 - "" "id:2,phase:2,setvar:tx.b=%{tx.a}"
@@ -165,7 +165,13 @@ TX:json_request_body "@eq 1" "id:2,log"
 &TX:0 "@eq 0" "id:3,log"`, "1 depending asked; 2 depending asked; 3 depending asked", ""},
 		{"every request", `
 - "" "id:1,log"
-- "" "id:2,ctl:ruleRemoveById=1"`, "1 depending always; 2 summing always", ""},
+- "" "id:2,ctl:ruleRemoveById=1"`, "1 depending always; 2 narrowing always", ""},
+		{"what a link sets before scores decide", `
+ARGS "@rx a" "id:1,log,setvar:tx.a=1"
+ARGS "@rx b" "id:2,setvar:tx.b=1"
+ TX:a "@eq 1" ""
+ARGS "@rx b" "id:3"
+ TX:a "@eq 1" "setvar:tx.b=1"`, "1 depending asked; 2 setting asked cleanNever; 3 summing asked cleanNever", ""},
 		{"exceptions", `
 - "" "id:1,setvar:tx.a=1"
 TX:a|!TX:b "@eq 1" "id:2,log"`, "1 folded always; 2 depending asked", "2: a=1"},
@@ -232,6 +238,11 @@ TX:a "!@eq 1" "id:3,log"`, []int{1}},
 ARGS|&REQUEST_COOKIES "@eq 0" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveTargetById=2;NOSUCH:x"
 ARGS "@eq 0" "id:2,log"`, []int{1}},
+		{`- "" "id:1,ctl:ruleRemoveById=2"
+ARGS "@rx b" "id:2,setvar:tx.a=1"
+TX:a "!@eq 1" "id:3,log"`, []int{1}}, // in every request
+		{`- "" "id:1,ctl:ruleRemoveById=2"
+ARGS "@rx b" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveByTag=x"
 ARGS "@rx b" "id:2,log,tag:x"
 ARGS "@rx b" "id:3,tag:y,skipAfter:M"

@@ -105,6 +105,9 @@ func (m *ruleMaker) setvar() string {
 	case 2:
 		return "setvar:'tx.inbound_anomaly_score_pl1=+" + m.one("1", "2", "5") + "'"
 	case 3:
+		if m.chance(3) {
+			return "setvar:'tx.inbound_anomaly_score_threshold=" + m.one("3", "7") + "'"
+		}
 		if m.wild {
 			return "setvar:'tx." + m.one("1", "0", "10") + "=x'"
 		}

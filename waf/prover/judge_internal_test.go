@@ -312,6 +312,35 @@ ARGS:a "@rx ." "id:4,phase:1,setvar:tx.c=1"`)
 	}
 }
 
+// TestShownAlways counts what is shown and set in every request behind the head, as
+// of a request that is proven the variables after the head are told.
+func TestShownAlways(t *testing.T) {
+	for _, tc := range []struct {
+		rules string
+		want  Answer
+	}{
+		{`- "" "id:1,phase:1,setvar:tx.shown=1"`, Proven},
+		{`- "" "id:1,phase:2,setvar:tx.shown=1"`, Guided},
+		{`- "" "id:1,phase:2,setvar:tx.hidden=1"`, Proven},
+		{`- "" "id:1,phase:2,setvar:tx.shown=1"
+ TX:none "@eq 1" ""`, Guided},
+		{`ARGS:b "@rx ." "id:1,phase:1,log,setvar:tx.a=1"
+- "" "id:2,phase:2,setvar:tx.shown=1"
+ TX:a "@eq 1" ""`, Guided},
+		{`ARGS:b "@rx ." "id:1,phase:1,log,setvar:tx.a=1"
+- "" "id:2,phase:2,setvar:tx.hidden=1"
+ TX:a "@eq 1" ""`, Proven},
+	} {
+		p, err := New(sec(t, tc.rules), nil, []string{"shown"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := judged(t, p, []string{"ARGS_GET:a=1"}, nil); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.rules, got, tc.want)
+		}
+	}
+}
+
 // TestExclude leaves rules out, takes targets from some, and has no opinion where a
 // rule is left out that others take for run.
 func TestExclude(t *testing.T) {

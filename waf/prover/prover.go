@@ -46,7 +46,7 @@ func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (
 	for _, s := range settings {
 		before[strings.ToLower(s.Name)] = s.Value
 	}
-	w := walkRules(rules, before)
+	w := walkRules(rules, before, shown)
 	c, reasons, err := compileRules(w)
 	if err != nil {
 		return nil, err

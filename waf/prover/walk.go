@@ -52,6 +52,7 @@ type walk struct {
 	// set something in every request, or in each that nothing matches, even if they
 	// do not match as a whole.
 	loose, sure map[int]bool
+	shown       *use // what somebody looks at in the end
 	// args are what the arguments of the operators of links come to where they
 	// stand, and seen what is known there of the variables that a rule reads.
 	args    map[*Link]argument
@@ -105,8 +106,8 @@ const (
 
 // walkRules walks through all phases. The first four run one after the other, as
 // far as they run, and the last after any of them.
-func walkRules(rules []Rule, settings map[string]string) *walk {
-	w := &walk{rules: rules, state: newTXState(settings), valued: map[string]bool{beyondCaptures: true}}
+func walkRules(rules []Rule, settings map[string]string, shown []string) *walk {
+	w := &walk{rules: rules, shown: &use{names: shown}, state: newTXState(settings), valued: map[string]bool{beyondCaptures: true}}
 	w.forget()
 	for name, value := range settings {
 		name = strings.ToLower(name)
@@ -122,7 +123,7 @@ func walkRules(rules []Rule, settings map[string]string) *walk {
 	}
 	var ways []*walk
 	for _, end := range ends {
-		way := &walk{rules: rules, state: end.clone(), valued: w.valued, last: true}
+		way := &walk{rules: rules, shown: w.shown, state: end.clone(), valued: w.valued, last: true}
 		way.forget()
 		way.phase(numPhases)
 		ways = append(ways, way)
@@ -351,7 +352,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	all = when(all)
 	effect := all != never && r.effect()
 	flow := r.Links[0].SkipAfter != "" && all != never
-	writes, ctl, early := false, false, false
+	writes, ctl, early, shows := false, false, false, false
 	for k := range r.Links {
 		l := &r.Links[k]
 		if when(reach[k]) == never {
@@ -372,7 +373,9 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		}
 		writes = writes || len(l.SetVars) > 0
 		w.sure[i] = w.sure[i] || when(reach[k]) >= cleanAlways && len(l.SetVars) > 0
-		early = early || when(reach[k]) == asked && len(l.SetVars) > 0
+		early = early || when(reach[k]) != all && len(l.SetVars) > 0
+		// Of a request that is proven the variables of phase 1 are shown.
+		shows = shows || r.Phase > 1 && when(reach[k]) >= cleanAlways && (&Rule{Links: r.Links[k : k+1]}).writes(w.shown)
 	}
 	switch {
 	case all == never && !writes && !ctl, !effect && !flow && !writes && !ctl:
@@ -380,7 +383,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		return never
 	case matches == always && inside && flow && !effect && !writes && !ctl:
 		w.class[i] = folded // nothing but the rules that it skips would notice
-	case (all == always || all == cleanAlways) && effect:
+	case (all == always || all == cleanAlways) && (effect || shows):
 		w.blame(r, "it has an effect on every request")
 		w.class[i] = depending
 	case all == always && !ctl:

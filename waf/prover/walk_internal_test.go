@@ -184,7 +184,7 @@ TX:a "@pm bc zz" "id:5,setvar:tx.d=1"
 TX:a "@streq abc" "id:6,t:unheard,log"
 TX:a "@unheard abc" "id:7,log"`, "1 folded always; 2 folded always; 3 dead never; 4 folded always; 5 folded always; 6 depending asked; 7 depending asked", "2: a=AbC b=1 c=1 d=1"},
 	} {
-		w := walkRules(sec(t, tc.rules), map[string]string{})
+		w := walkRules(sec(t, tc.rules), map[string]string{}, nil)
 		var got, start []string
 		for i := range w.rules {
 			if r := &w.rules[i]; r.Marker == "" {

@@ -254,3 +254,16 @@ SecRule %[1]s "@contains evil" "%[2]s"
 		}
 	}
 }
+
+// TestCountsAreFresh lets a rule count what it names, and not what an earlier rule
+// with the same transformations counted of the same variable.
+func TestCountsAreFresh(t *testing.T) {
+	for _, counted := range []string{"&ARGS|!ARGS:b", "&ARGS:/^a/"} {
+		e := engineWith(t, func(p *Policy) { p.CRS, p.Engine = crsOff, StockEngine }, `
+SecRule &ARGS "@eq 9" "id:1,phase:2,pass,nolog,t:trim"
+SecRule `+counted+` "@eq 1" "id:2,phase:2,deny,t:trim"
+`)
+		run(e, get("/?a=1&b=2")).expect(t, counted, gate.Refuse, gate.WAFRule)
+		run(e, get("/?a=1&ab=2&b=2")).expect(t, counted+", twin", gate.Pass, "")
+	}
+}

@@ -286,12 +286,14 @@ func valued(d directive) directive {
 
 // fresh returns the arguments of a rule, with a transformation of its own
 // before its others when it looks at a variable whose value changes from rule
-// to rule. The engine remembers transformed values under the variable and the
+// to rule, or counts: what it counts may be another part of the same variable.
+// The engine remembers transformed values under the variable and the
 // names of the transformations, and would let the rule see what the last rule
 // with the same ones saw.
 func (l *loader) fresh(d directive, r rule) string {
 	changing := false
 	for variable := range strings.SplitSeq(strings.ToUpper(r.variables), "|") {
+		changing = changing || strings.HasPrefix(variable, "&")
 		variable = strings.TrimLeft(variable, "!&")
 		changing = changing || strings.HasPrefix(variable, "MATCHED_VAR") || strings.HasPrefix(variable, "RULE:") || variable == "RULE" || variable == "HIGHEST_SEVERITY"
 	}
@@ -307,7 +309,7 @@ func (l *loader) fresh(d directive, r rule) string {
 		return d.args
 	}
 	if l.changing == maxChanging {
-		l.diags = append(l.diags, d.at(fmt.Sprintf("more than %d rules that transform what other rules matched", maxChanging), "match without a transformation, as with t:none"))
+		l.diags = append(l.diags, d.at(fmt.Sprintf("more than %d rules that transform what other rules matched, or numbers of values", maxChanging), "match without a transformation, as with t:none"))
 		return d.args
 	}
 	insert := transformationName(l.changing) + ","

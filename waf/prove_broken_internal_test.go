@@ -84,7 +84,7 @@ var weakPoints = []weakPoint{
 
 	// What rules have to do with each other.
 	{"prover/connect.go", "if what := leftover(r.Rule); what != \"\" {", "if what := leftover(r.Rule); what != \"\" && !sabotaged(\"what is left over is never shown\") {"},
-	{"prover/connect.go", "\tif c.name == \"ruleengine\" {\n", "\tif c.name == \"ruleengine\" || sabotaged(\"to take rules out disturbs nobody\") {\n"},
+	{"prover/connect.go", "\tif !ok || strings.HasSuffix(c.name, \"byid\") &&", "\tif sabotaged(\"to take rules out disturbs nobody\") {\n\t\treturn false\n\t}\n\tif !ok || strings.HasSuffix(c.name, \"byid\") &&"},
 	{"prover/connect.go", "if w.Unclear != \"\" || !reads(w.Rule) {", "if w.Unclear != \"\" || !reads(w.Rule) || sabotaged(\"nobody sets what others read\") {"},
 	{"prover/connect.go", "\t\tif from == nil || !from.followed {\n", "\t\tif from == nil && sabotaged(\"who is not followed sets nothing\") {\n\t\t\tcontinue\n\t\t}\n\t\tif from == nil || !from.followed {\n"},
 	{"prover/connect.go", "\t\tfor _, of := range from.writers {\n", "\t\tfor _, of := range from.writers {\n\t\t\tif sabotaged(\"who sets what another sets is not asked\") {\n\t\t\t\tbreak\n\t\t\t}\n"},
@@ -119,7 +119,7 @@ var weakPoints = []weakPoint{
 	{"prover/chain.go", "return f.changed(v, w.phase) }) {", "return f.changed(v, w.phase) && !sabotaged(\"who sets sees what is there now\") }) {"},
 	{"prover/chain.go", "w.phase != c.phase || w.of.loose || narrowed(w.of) {", "w.phase != c.phase && !sabotaged(\"who sets has always run\") || w.of.loose && !sabotaged(\"who sets is never skipped\") || narrowed(w.of) && !sabotaged(\"who sets sees all values\") {"},
 	{"prover/prover.go", "\tif j.excluded = append(j.excluded, id); j.p.fixed[id] {", "\tif j.excluded = append(j.excluded, id); j.p.fixed[id] && !sabotaged(\"what is always run is never excluded\") {"},
-	{"prover/prover.go", "return !slices.Contains(j.excluded, r.ID) && (len", "return (!slices.Contains(j.excluded, r.ID) || sabotaged(\"who is excluded sets\")) && (len"},
+	{"prover/prover.go", "return !slices.Contains(j.excluded, r.ID) && j.started", "return (!slices.Contains(j.excluded, r.ID) || sabotaged(\"who is excluded sets\")) && j.started"},
 	{"prover/connect.go", "|| lo.feeds(r) {", "|| lo.feeds(r) && !sabotaged(\"to take out who feeds others disturbs nobody\") {"},
 	{"evaluation.go", "\tif n > phaseHead && len(r.past) == 0 {\n", "\tif n > phaseHead && len(r.past) == 0 && !sabotaged(\"the head was always judged\") {\n"},
 	{"evaluation.go", "\t\tif r.guided {\n\t\t\tr.end()\n", "\t\tif r.guided && !sabotaged(\"what was left out stays left out\") {\n\t\t\tr.end()\n"},

@@ -3,6 +3,7 @@ package waf
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -256,30 +257,7 @@ func contestRules(t testing.TB, name string) map[int]*prover.Rule {
 // contests are the policies, each under both engines.
 func contests(t testing.TB) map[string]*contest {
 	t.Helper()
-	arena.once.Do(func() {
-		dir, err := os.MkdirTemp("", "contests")
-		if err != nil {
-			arena.err = err
-			return
-		}
-		defer os.RemoveAll(dir)
-		files := contestFiles(t, dir)
-		cfg := Config{Memory: 1 << 30, Policies: map[string]Policy{}}
-		all := map[string]*contest{}
-		for name, p := range contestPolicies(t, files) {
-			stock, fast := p, p
-			stock.Engine, fast.Engine = StockEngine, FastEngine
-			cfg.Policies[name+" stock"], cfg.Policies[name+" fast"] = stock, fast
-			all[name] = &contest{name: name, stock: judge{policy: name + " stock"}, fast: judge{policy: name + " fast"}, rules: sync.OnceValue(func() map[int]*prover.Rule { return contestRules(t, name) })}
-		}
-		if arena.engine, arena.err = New(cfg, zap.NewNop()); arena.err != nil {
-			return
-		}
-		for _, c := range all {
-			c.stock.engine, c.fast.engine = arena.engine, arena.engine
-		}
-		arena.contests = all
-	})
+	arena.once.Do(func() { arena.engine, arena.contests, arena.err = contestsOf(t) })
 	if arena.err != nil {
 		t.Fatal(arena.err)
 	}
@@ -287,6 +265,35 @@ func contests(t testing.TB) map[string]*contest {
 		t.Fatal("no engine: an earlier test failed to build it")
 	}
 	return arena.contests
+}
+
+// contestsOf builds those of the policies that are named, or all, and their engine.
+func contestsOf(t testing.TB, names ...string) (*Engine, map[string]*contest, error) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "contests")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	cfg := Config{Memory: 1 << 30, Policies: map[string]Policy{}}
+	all := map[string]*contest{}
+	for name, p := range contestPolicies(t, contestFiles(t, dir)) {
+		if len(names) > 0 && !slices.Contains(names, name) {
+			continue
+		}
+		stock, fast := p, p
+		stock.Engine, fast.Engine = StockEngine, FastEngine
+		cfg.Policies[name+" stock"], cfg.Policies[name+" fast"] = stock, fast
+		all[name] = &contest{name: name, stock: judge{policy: name + " stock"}, fast: judge{policy: name + " fast"}, rules: sync.OnceValue(func() map[int]*prover.Rule { return contestRules(t, name) })}
+	}
+	e, err := New(cfg, zap.NewNop())
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range all {
+		c.stock.engine, c.fast.engine = e, e
+	}
+	return e, all, nil
 }
 
 // TestContestNames holds the order of the policies to those that there are.

@@ -22,6 +22,7 @@ type chain struct {
 	links []chainLink
 	known map[string]knowledge // of the variables that it reads, before it
 	facts []Variable           // that it looks at, and that may change
+	grows []Variable           // and of those, the ones of which it matters that there are more
 	// writers are the rules before it that set what it reads, in order, and
 	// followed says that these are all.
 	writers  []writer
@@ -100,7 +101,7 @@ func (lo *lowering) chain(r *Rule) *chain {
 		}
 		c.links = append(c.links, link)
 	}
-	c.facts = c.changing()
+	c.facts, c.grows = c.changing()
 	for k := range c.links {
 		l := &c.links[k]
 		if !c.needsCaptures(k) {
@@ -124,29 +125,33 @@ func (lo *lowering) chain(r *Rule) *chain {
 }
 
 // changing finds the variables made of facts that the chain looks at, but for those
-// that never change.
-func (c *chain) changing() (out []Variable) {
-	add := func(from []source) {
+// that never change, and those of several values that it counts or makes a value
+// of: there, it is not the same whether there are more by now.
+func (c *chain) changing() (facts, grows []Variable) {
+	add := func(from []source, grow bool) {
 		for _, s := range from {
-			if !settled[s.facts] && !slices.Contains(out, s.facts) {
-				out = append(out, s.facts)
+			if !settled[s.facts] && !slices.Contains(facts, s.facts) {
+				facts = append(facts, s.facts)
+			}
+			if grow && !singles[s.facts] && !slices.Contains(grows, s.facts) {
+				grows = append(grows, s.facts)
 			}
 		}
 	}
 	for k := range c.links {
 		l := &c.links[k]
 		for i := range l.targets {
-			add(l.targets[i].from)
+			add(l.targets[i].from, l.targets[i].Count)
 		}
 		macros := []macro{l.argument}
 		for _, a := range l.sets {
 			macros = append(macros, a.name, a.value)
 		}
 		for _, p := range slices.Concat(macros...) {
-			add(sources[p.variable])
+			add(sources[p.variable], true)
 		}
 	}
-	return out
+	return facts, grows
 }
 
 // looksBack reports whether a link looks at what the rule before it matched,
@@ -286,6 +291,9 @@ func (c *chain) may(of *rule, f *Facts, starts, narrowed func(*rule) bool) bool 
 	for _, w := range c.writers {
 		if w.phase != c.phase && slices.ContainsFunc(w.facts, func(v Variable) bool { return f.changed(v, w.phase) }) {
 			return true // it may have seen what is not there any more
+		}
+		if w.phase != c.phase && slices.ContainsFunc(w.grows, func(v Variable) bool { return f.grown(v, w.phase) }) {
+			return true // or have counted less
 		}
 		if !starts(w.of) {
 			continue

@@ -54,15 +54,19 @@ type verdict struct {
 // A rule is one that the request decides about.
 type rule struct {
 	*Rule
+	n     int // its place among them
 	class class
 	conds []condition // of each link
 	// early is how many links from the first on have to match for something to
 	// be set or narrowed before all of them have; 0: nothing is.
 	early int
-	whole bool   // where it may match, all rules have to run
-	loose bool   // it may be skipped
-	shown bool   // it sets what somebody looks at in the end
-	chain *chain // decides where conds cannot; nil: nothing does
+	whole bool // where it may match, all rules have to run
+	loose bool // it may be skipped
+	shown bool // it sets what somebody looks at in the end
+	// shownEarly is how many links have to match for that to be set before all of
+	// them have; 0: it is not.
+	shownEarly int
+	chain      *chain // decides where conds cannot; nil: nothing does
 	// affects are the rules that a match takes out, or takes targets from, where
 	// it does nothing else, and idle says that there are no others.
 	affects []int
@@ -147,7 +151,7 @@ func compileRules(w *walk) (*compiled, []Reason, error) {
 // rule lowers one rule.
 func (lo *lowering) rule(i int) {
 	src := &lo.walk.rules[i]
-	r := &rule{Rule: src, class: lo.walk.class[i], whole: lo.walk.whole[i], loose: lo.walk.loose[i]}
+	r := &rule{Rule: src, n: len(lo.out.rules), class: lo.walk.class[i], whole: lo.walk.whole[i], loose: lo.walk.loose[i]}
 	lo.out.rules = append(lo.out.rules, r)
 	if src.Unclear != "" {
 		return
@@ -166,7 +170,7 @@ func (lo *lowering) rule(i int) {
 			open, decides = open || c.open, decides || !c.open
 			r.conds = append(r.conds, c)
 		}
-		if k < len(src.Links)-1 && (len(l.SetVars) > 0 || slices.ContainsFunc(l.Ctls, func(c string) bool { return kindOfCtl(c) != ctlHarmless })) {
+		if r.early == 0 && k < len(src.Links)-1 && (len(l.SetVars) > 0 || slices.ContainsFunc(l.Ctls, func(c string) bool { return kindOfCtl(c) != ctlHarmless })) {
 			r.early = k + 1
 		}
 	}

@@ -96,7 +96,7 @@ func parseCtl(text string) (ctl, bool) {
 // fixed reports whether others take the rule for one that is always run.
 func (lo *lowering) fixed(i int) bool {
 	r, class := &lo.walk.rules[i], lo.walk.class[i]
-	return r.Marker == "" && class != dead && (class == folded || class == summing || r.skipTo() != "")
+	return r.Marker == "" && class != dead && (class == folded || class == summing || lo.walk.sure[i] || r.skipTo() != "")
 }
 
 // declines tells why no rule of the set can be left out of any request: one of
@@ -185,6 +185,18 @@ func (lo *lowering) setter(n int, r *rule) *chain {
 	return c
 }
 
+// showing notes whether the rule sets what somebody looks at in the end, and when.
+func (r *rule) showing(shown *use) {
+	for k := range r.Links {
+		if (&Rule{Links: r.Links[k : k+1]}).writes(shown) {
+			r.shown = true
+			if k < len(r.Links)-1 && r.shownEarly == 0 {
+				r.shownEarly = k + 1
+			}
+		}
+	}
+}
+
 // writes reports whether the rule sets a variable that is used.
 func (r *Rule) writes(u *use) bool {
 	for k := range r.Links {
@@ -203,9 +215,6 @@ func (r *Rule) writes(u *use) bool {
 // they compare with, or a target that they count.
 func (lo *lowering) disturbs(text string) bool {
 	c, ok := parseCtl(text)
-	if c.name == "ruleengine" {
-		return false
-	}
 	if !ok || strings.HasSuffix(c.name, "byid") && (&Rule{}).named(c.name, c.which) { // markers have the id 0
 		return true
 	}

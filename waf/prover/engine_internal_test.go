@@ -97,7 +97,7 @@ func TestSetVars(t *testing.T) {
 		}
 		tx := begin()
 		tx.ProcessRequestHeaders()
-		w := walkRules(sec(t, plain.String()), nil)
+		w := walkRules(sec(t, plain.String()), nil, nil)
 		for _, name := range []string{"a", "b", "c", "d"} {
 			value, set, c := w.state.get(name)
 			theirs := tx.Variables().TX().Get(name)

@@ -236,6 +236,9 @@ func (f *Facts) changed(v Variable, phase int) bool {
 	return f.count(phase, v) == 0 && f.Get(v) != Defaults[v]
 }
 
+// grown reports whether a variable has more values than the phase saw of it.
+func (f *Facts) grown(v Variable, phase int) bool { return f.count(phase, v) < len(f.of[v]) }
+
 // Each calls yield with the keys and values of a variable as rules see it, and
 // with the empty key for one that holds one value. It reports false for a
 // variable that is not made of facts.

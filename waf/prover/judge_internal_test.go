@@ -232,6 +232,115 @@ ARGS:c "@rx ." "id:3,phase:1,setvar:tx.sho%{MATCHED_VAR}=1"`), nil, []string{"sh
 	}
 }
 
+// TestEarly follows rules that set something before they match as a whole: they are
+// kept from the first link on that sets something, and where that is shown, it
+// counts.
+func TestEarly(t *testing.T) {
+	p, err := New(sec(t, `
+ARGS:a "@rx ." "id:1,phase:1,setvar:tx.a=1"
+ ARGS:b "@rx ." "setvar:tx.b=1"
+ ARGS:c "@rx ." ""
+ARGS:d "@rx ." "id:2,phase:1,setvar:tx.shown=1"
+ ARGS:e "@rx ." ""
+ARGS:f "@rx ." "id:3,phase:1"
+ ARGS:g "@rx ." "setvar:tx.shown=1"
+ ARGS:h "@rx ." ""
+ARGS:i "@rx ." "id:4,phase:1,setvar:tx.b=1"
+ ARGS:k "@rx ." "setvar:tx.shown=1"
+ARGS:z "@rx ." "id:5,phase:1,log"`), nil, []string{"shown"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct{ names, want string }{
+		{"", "proven []"},
+		{"z", "guided [5]"},
+		{"az", "guided [1 5]"}, // its first link sets something, which its second does, too
+		{"bz", "guided [5]"},
+		{"a", "proven [1]"},
+		{"d", "guided [2]"},
+		{"e", "proven []"},
+		{"f", "proven []"},
+		{"fg", "guided [3]"},
+		{"fh", "proven []"},
+		{"i", "proven [4]"},
+		{"ik", "guided [4]"},
+	} {
+		var head []string
+		for _, name := range tc.names {
+			head = append(head, "ARGS_GET:"+string(name)+"=x")
+		}
+		answer, kept := judged(t, p, head, nil)
+		if got := fmt.Sprint(answer, " ", kept); got != tc.want {
+			t.Errorf("%q: %s, want %s", tc.names, got, tc.want)
+		}
+	}
+}
+
+// TestAlways holds that what happens in every request that nothing matches, and what
+// is left alone then, is known for what it is.
+func TestAlways(t *testing.T) {
+	// An effect in each request that no rule matches is one in most requests.
+	p := proverOf(t, `
+ARGS:a "@rx ." "id:1,phase:1,log,setvar:tx.a=1"
+&TX:a "@eq 0" "id:2,phase:1,log"
+&TX:a "@eq 1" "id:3,phase:1,log"`)
+	if answer, kept := judged(t, p, []string{"ARGS_GET:b=1"}, nil); answer != Guided || !slices.Contains(kept, 2) {
+		t.Errorf("a rule that logs where nothing else does: %s, kept %v", answer, kept)
+	}
+	// What a setvar action leaves alone is not set from the start either.
+	p = proverOf(t, `
+- "" "id:1,phase:1,setvar:tx.a=+%{tx.none}"
+- "" "id:2,phase:1,setvar:tx.b=+%{tx.one},setvar:tx.c=+1"`, Setting{"one", "1"})
+	if want := []Setting{{"b", "1"}, {"c", "1"}}; !slices.Equal(p.Start(1, false), want) {
+		t.Errorf("phase 1 begins with %v, want %v", p.Start(1, false), want)
+	}
+	// What is set in every request may not be taken out, even if it is set by a rule
+	// that shows something, or that does not match as a whole.
+	p = proverOf(t, `
+- "" "id:1,phase:1,log,setvar:tx.a=1"
+- "" "id:2,phase:1,setvar:tx.b=1"
+ TX:none "@eq 1" ""
+- "" "id:3,phase:1,log"
+ARGS:a "@rx ." "id:4,phase:1,setvar:tx.c=1"`)
+	for id, want := range map[int]Answer{1: Full, 2: Full, 3: Guided, 4: Guided, 5: Guided} {
+		j := p.Judge(facts(t, "ARGS_GET:b=1"), nil)
+		j.Exclude(id)
+		if got := j.Phase(1); got != want {
+			t.Errorf("without rule %d: %s, want %s", id, got, want)
+		}
+		j.Close()
+	}
+}
+
+// TestShownAlways counts what is shown and set in every request behind the head, as
+// of a request that is proven the variables after the head are told.
+func TestShownAlways(t *testing.T) {
+	for _, tc := range []struct {
+		rules string
+		want  Answer
+	}{
+		{`- "" "id:1,phase:1,setvar:tx.shown=1"`, Proven},
+		{`- "" "id:1,phase:2,setvar:tx.shown=1"`, Guided},
+		{`- "" "id:1,phase:2,setvar:tx.hidden=1"`, Proven},
+		{`- "" "id:1,phase:2,setvar:tx.shown=1"
+ TX:none "@eq 1" ""`, Guided},
+		{`ARGS:b "@rx ." "id:1,phase:1,log,setvar:tx.a=1"
+- "" "id:2,phase:2,setvar:tx.shown=1"
+ TX:a "@eq 1" ""`, Guided},
+		{`ARGS:b "@rx ." "id:1,phase:1,log,setvar:tx.a=1"
+- "" "id:2,phase:2,setvar:tx.hidden=1"
+ TX:a "@eq 1" ""`, Proven},
+	} {
+		p, err := New(sec(t, tc.rules), nil, []string{"shown"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := judged(t, p, []string{"ARGS_GET:a=1"}, nil); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.rules, got, tc.want)
+		}
+	}
+}
+
 // TestExclude leaves rules out, takes targets from some, and has no opinion where a
 // rule is left out that others take for run.
 func TestExclude(t *testing.T) {
@@ -289,7 +398,14 @@ RESPONSE_HEADERS:a "@streq coded" "id:8,phase:3,setvar:tx.coded=1"
 TX:coded "@eq 1" "id:9,phase:4,log"
 INBOUND_DATA_ERROR "@streq " "id:10,phase:1,setvar:tx.whole=1"
 TX:whole "@eq 1" "id:11,phase:2,log"
- INBOUND_DATA_ERROR "@eq 1" ""`)
+ INBOUND_DATA_ERROR "@eq 1" ""
+REQUEST_BODY "@contains z" "id:12,phase:2,setvar:tx.z=1"
+TX:z "@eq 1" "id:13,phase:3,log"
+&ARGS "@lt 1" "id:14,phase:1,setvar:tx.few=1"
+TX:few "@eq 1" "id:15,phase:2,log"
+ ARGS:few "@rx ." ""
+ARGS:put "@rx ." "id:16,phase:1,setvar:tx.put=a%{ARGS_POST.a}"
+TX:put "@streq aARGS_POST.a" "id:17,phase:2,log"`)
 	type step struct {
 		phase  int
 		facts  []string
@@ -305,6 +421,12 @@ TX:whole "@eq 1" "id:11,phase:2,log"
 		"a header that stays":             {{1, nil, "", Proven}, {3, []string{"RESPONSE_HEADERS:A=1", "RESPONSE_HEADERS:b=1"}, "", Proven}, {4, nil, "", Guided}},
 		"a header that was seen and goes": {{1, nil, "", Proven}, {3, []string{"RESPONSE_HEADERS:A=coded"}, "", Proven}, {4, nil, "a", Guided}},
 		"a header that comes":             {{1, nil, "", Proven}, {3, []string{"RESPONSE_HEADERS:c=y"}, "", Guided}},
+		"a body that was seen":            {{1, nil, "", Proven}, {2, []string{"REQUEST_BODY=z"}, "", Proven}, {3, nil, "", Guided}},
+		"a body that was not":             {{1, nil, "", Proven}, {2, []string{"REQUEST_BODY=y"}, "", Proven}, {3, nil, "", Proven}},
+		"few that become more":            {{1, nil, "", Proven}, {2, []string{"ARGS_POST:few=1", "ARGS_POST:b=1"}, "", Guided}},
+		"more from the start":             {{1, []string{"ARGS_GET:few=1"}, "", Proven}, {2, nil, "", Proven}},
+		"a value that comes later":        {{1, []string{"ARGS_GET:put=1"}, "", Proven}, {2, []string{"ARGS_POST:a=1"}, "", Guided}},
+		"a value that was there":          {{1, []string{"ARGS_GET:put=1", "ARGS_POST:a=1"}, "", Proven}, {2, nil, "", Proven}},
 		"a status":                        {{1, nil, "", Proven}, {3, []string{"RESPONSE_STATUS=500"}, "", Proven}, {5, nil, "", Guided}},
 		"a body that was cut":             {{1, nil, "", Proven}, {2, []string{"INBOUND_DATA_ERROR=1"}, "", Guided}},
 	} {

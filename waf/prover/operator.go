@@ -20,9 +20,15 @@ type test func(value string) bool
 // None of them expands macros.
 var scanned = map[string]rx.Kind{"rx": rx.Pattern, "pm": rx.Phrases, "pmfromfile": rx.Phrases, "pmf": rx.Phrases, "validatebyterange": rx.ByteRange}
 
-// pure are the operators of which only the answer matters, and which are not
-// known here. All others do something besides, such as to fill a variable.
-var pure = map[string]bool{"pmfromdataset": true, "ipmatchfromfile": true, "ipmatchf": true, "ipmatchfromdataset": true, "validatenid": true, "rbl": true, "validateschema": true, "inspectfile": true}
+// pure are the operators of which only the answer matters, and what they capture,
+// and which are not known here. All others do something besides: @restpath fills a
+// collection, @rbl asks a name server and keeps what it says in TX:httpbl_msg, and
+// @inspectFile runs a program.
+var pure = map[string]bool{"pmfromdataset": true, "ipmatchfromfile": true, "ipmatchf": true, "ipmatchfromdataset": true, "validatenid": true, "validateschema": true}
+
+// inspects are the TX variables that an operator looks at by itself, whatever its
+// targets are.
+var inspects = map[string][]string{"validateschema": {"json_request_body", "json_response_body"}}
 
 // expands are the operators whose argument is a macro.
 var expands = map[string]bool{

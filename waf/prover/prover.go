@@ -46,7 +46,7 @@ func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (
 	for _, s := range settings {
 		before[strings.ToLower(s.Name)] = s.Value
 	}
-	w := walkRules(rules, before)
+	w := walkRules(rules, before, shown)
 	c, reasons, err := compileRules(w)
 	if err != nil {
 		return nil, err
@@ -62,7 +62,9 @@ func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (
 	index := make(map[*Rule]int, len(c.rules))
 	for i, r := range c.rules {
 		index[r.Rule] = i
-		r.shown = r.Unclear == "" && r.writes(&use{names: shown})
+		if r.Unclear == "" {
+			r.showing(&use{names: shown})
+		}
 	}
 	for i := range rules {
 		r := &rules[i]
@@ -171,6 +173,7 @@ type Judge struct {
 	seen     []int  // of each plan: facts that were read
 	gone     []int  // of each plan: facts that were gone by then
 	keep     []bool // of each rule
+	started  []bool // of each rule: its first link may have matched in its phase
 	excluded []int  // rules that are left out whatever happens
 	narrowed []int  // rules that look at less than they say
 	reader   reader
@@ -184,7 +187,7 @@ type Judge struct {
 func (p *Prover) newJudge() *Judge {
 	words := (p.atoms + 63) / 64
 	return &Judge{p: p, firm: make(bitset, words), volatile: make(bitset, words), seen: make([]int, len(p.plans)), gone: make([]int, len(p.plans)),
-		keep: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), sets: p.sets, scratch: make([]*rx.Scratch, len(p.sets))}}
+		keep: make([]bool, len(p.rules)), started: make([]bool, len(p.rules)), reader: reader{alone: make(bitset, words), sets: p.sets, scratch: make([]*rx.Scratch, len(p.sets))}}
 }
 
 // Judge begins to judge a request. The facts may grow between its phases. heavy is
@@ -206,6 +209,7 @@ func (j *Judge) Close() {
 	clear(j.seen)
 	clear(j.gone)
 	clear(j.keep)
+	clear(j.started)
 	j.reader.forget()
 	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded, j.narrowed = nil, 0, 0, 0, false, Proven, j.excluded[:0], j.narrowed[:0]
 	j.p.judges.Put(j)
@@ -233,7 +237,9 @@ func (j *Judge) Phase(n int) Answer {
 		if r.Phase != n {
 			continue
 		}
-		may, early := j.may(r)
+		may, reached := j.may(r)
+		j.started[i] = reached > 0 || len(r.conds) == 0
+		early := r.early > 0 && reached >= r.early
 		if !may && !early || slices.Contains(j.excluded, r.ID) {
 			continue
 		}
@@ -245,7 +251,7 @@ func (j *Judge) Phase(n int) Answer {
 		switch {
 		case r.whole:
 			j.answer = Full
-		case may && (r.class == depending || r.shown):
+		case may && (r.class == depending || r.shown), r.shownEarly > 0 && reached >= r.shownEarly:
 			j.answer = max(j.answer, Guided)
 		}
 	}
@@ -354,24 +360,22 @@ func (j *Judge) single(p *sourcePlan) {
 	j.reader.read(p.states.Load().any, value, 0)
 }
 
-// may reports whether a rule may match, and whether those of its links may that
-// set or narrow something before all of them have matched.
-func (j *Judge) may(r *rule) (may, early bool) {
+// may reports whether a rule may match, and how many of its links may, from the
+// first on.
+func (j *Judge) may(r *rule) (may bool, reached int) {
 	for k := range r.conds {
 		if !j.holds(&r.conds[k]) {
-			return false, r.early > 0 && k >= r.early
+			return false, k
 		}
 	}
-	early = r.early > 0
-	if r.Unclear == "" && r.chain != nil && !r.chain.may(r, j.f, j.starts, j.isNarrowed) {
-		return false, early
-	}
-	return true, early
+	may = r.Unclear != "" || r.chain == nil || r.chain.may(r, j.f, j.starts, j.isNarrowed)
+	return may, len(r.conds)
 }
 
-// starts reports whether the first link of a rule may match.
+// starts reports whether the first link of a rule may have matched. The rule stands
+// before the one that is asked about: what it saw in its phase may be gone.
 func (j *Judge) starts(r *rule) bool {
-	return !slices.Contains(j.excluded, r.ID) && (len(r.conds) == 0 || j.holds(&r.conds[0]))
+	return !slices.Contains(j.excluded, r.ID) && j.started[r.n]
 }
 
 func (j *Judge) isNarrowed(r *rule) bool { return slices.Contains(j.narrowed, r.ID) }

@@ -29,8 +29,12 @@ type txState struct {
 // factNames are the TX variables that come with the facts, in lower case.
 var factNames = [...]string{"json_request_body"}
 
+// beyondCaptures is the TX variable that the engine begins with, empty, and that no
+// operator captures to.
+const beyondCaptures = "10"
+
 func newTXState(settings map[string]string) *txState {
-	s := &txState{values: map[string]string{}, doubt: map[string]certainty{}}
+	s := &txState{values: map[string]string{beyondCaptures: ""}, doubt: map[string]certainty{}}
 	for i := range 10 { // what captures leave
 		s.doubt[strconv.Itoa(i)] = dynamic
 	}

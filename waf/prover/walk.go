@@ -48,8 +48,11 @@ type walk struct {
 	// whole are the rules whose match changes what other rules see: where one may
 	// match, all rules have to run.
 	whole map[int]bool
-	// loose are the rules that may be skipped where they stand.
-	loose map[int]bool
+	// loose are the rules that may be skipped where they stand, and sure those that
+	// set something in every request, or in each that nothing matches, even if they
+	// do not match as a whole.
+	loose, sure map[int]bool
+	shown       *use // what somebody looks at in the end
 	// args are what the arguments of the operators of links come to where they
 	// stand, and seen what is known there of the variables that a rule reads.
 	args    map[*Link]argument
@@ -74,17 +77,20 @@ type knowledge struct {
 
 // A Reason tells why requests of a policy cannot be proven clean.
 type Reason struct {
-	Rule  int    // 0: none in particular
-	Place string // of the rule, as file:line
+	Rule  int    // 0: none in particular, or one without an id
+	Place string // of the rule or directive, as file:line
 	Why   string
 }
 
 // String is the reason in one line.
 func (r Reason) String() string {
-	if r.Rule == 0 {
-		return r.Why
+	switch {
+	case r.Rule != 0:
+		return fmt.Sprintf("rule %d (%s): %s", r.Rule, r.Place, r.Why)
+	case r.Place != "":
+		return fmt.Sprintf("%s: %s", r.Place, r.Why)
 	}
-	return fmt.Sprintf("rule %d (%s): %s", r.Rule, r.Place, r.Why)
+	return r.Why
 }
 
 // An outcome is what a link comes to before a request is there.
@@ -100,8 +106,8 @@ const (
 
 // walkRules walks through all phases. The first four run one after the other, as
 // far as they run, and the last after any of them.
-func walkRules(rules []Rule, settings map[string]string) *walk {
-	w := &walk{rules: rules, state: newTXState(settings), valued: map[string]bool{}}
+func walkRules(rules []Rule, settings map[string]string, shown []string) *walk {
+	w := &walk{rules: rules, shown: &use{names: shown}, state: newTXState(settings), valued: map[string]bool{beyondCaptures: true}}
 	w.forget()
 	for name, value := range settings {
 		name = strings.ToLower(name)
@@ -117,7 +123,7 @@ func walkRules(rules []Rule, settings map[string]string) *walk {
 	}
 	var ways []*walk
 	for _, end := range ends {
-		way := &walk{rules: rules, state: end.clone(), valued: w.valued, last: true}
+		way := &walk{rules: rules, shown: w.shown, state: end.clone(), valued: w.valued, last: true}
 		way.forget()
 		way.phase(numPhases)
 		ways = append(ways, way)
@@ -155,7 +161,7 @@ func (w *walk) changes(before map[string]string) map[string]string {
 func (w *walk) forget() {
 	w.class, w.links = make([]class, len(w.rules)), make([][]outcome, len(w.rules))
 	w.args, w.seen = map[*Link]argument{}, map[*Rule]map[string]knowledge{}
-	w.whole, w.loose = map[int]bool{}, map[int]bool{}
+	w.whole, w.loose, w.sure = map[int]bool{}, map[int]bool{}, map[int]bool{}
 	for phase := range w.start {
 		w.start[phase] = map[string]string{}
 	}
@@ -192,7 +198,7 @@ func (w *walk) merge(ways []*walk) {
 		}
 		w.seen[r] = map[string]knowledge{}
 		for _, way := range ways {
-			w.whole[i], w.loose[i] = w.whole[i] || way.whole[i], w.loose[i] || way.loose[i]
+			w.whole[i], w.loose[i], w.sure[i] = w.whole[i] || way.whole[i], w.loose[i] || way.loose[i], w.sure[i] || way.sure[i]
 			for name, k := range way.seen[r] {
 				if before, known := w.seen[r][name]; known && before != k {
 					k = knowledge{set: true, c: dynamic}
@@ -222,6 +228,7 @@ func (w *walk) merge(ways []*walk) {
 
 // A region is where rules stand that may be skipped.
 type region struct {
+	by    *Rule  // that skips to its end
 	end   string // marker
 	at    int    // where it stands
 	doubt outcome
@@ -260,13 +267,13 @@ func (w *walk) phase(phase int) {
 		// Whoever skips this rule skips what it would skip.
 		inside := !slices.ContainsFunc(open, func(o region) bool { return o.at < at })
 		if doubt := w.rule(i, skipped, inside); doubt != never {
-			open = append(open, region{to, at, doubt})
+			open = append(open, region{r, to, at, doubt})
 		}
 	}
 	w.close(w.order[first:])
 	for _, o := range open {
 		if o.doubt != never { // the engine goes on skipping in the next phases
-			w.endless = append(w.endless, Reason{Why: fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
+			w.endless = append(w.endless, Reason{o.by.ID, o.by.Place, fmt.Sprintf("no marker %q ends what is skipped in phase %d", o.end, phase)})
 		}
 	}
 }
@@ -345,7 +352,7 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 	all = when(all)
 	effect := all != never && r.effect()
 	flow := r.Links[0].SkipAfter != "" && all != never
-	writes, ctl := false, false
+	writes, ctl, early, shows := false, false, false, false
 	for k := range r.Links {
 		l := &r.Links[k]
 		if when(reach[k]) == never {
@@ -365,6 +372,10 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 			}
 		}
 		writes = writes || len(l.SetVars) > 0
+		w.sure[i] = w.sure[i] || when(reach[k]) >= cleanAlways && len(l.SetVars) > 0
+		early = early || when(reach[k]) != all && len(l.SetVars) > 0
+		// Of a request that is proven the variables of phase 1 are shown.
+		shows = shows || r.Phase > 1 && when(reach[k]) >= cleanAlways && (&Rule{Links: r.Links[k : k+1]}).writes(w.shown)
 	}
 	switch {
 	case all == never && !writes && !ctl, !effect && !flow && !writes && !ctl:
@@ -372,27 +383,24 @@ func (w *walk) rule(i int, skipped outcome, inside bool) outcome {
 		return never
 	case matches == always && inside && flow && !effect && !writes && !ctl:
 		w.class[i] = folded // nothing but the rules that it skips would notice
-	case all == always && effect:
+	case (all == always || all == cleanAlways) && (effect || shows):
 		w.blame(r, "it has an effect on every request")
 		w.class[i] = depending
-	case all == always:
-		if w.class[i] = folded; ctl || !w.fold(r) {
+	case all == always && !ctl:
+		if w.class[i] = folded; !w.fold(r) {
 			w.class[i] = summing
 		}
-		if ctl {
-			w.blame(r, "what it does to the engine applies to every request")
-		}
-	case all == cleanAlways || all == cleanNever:
+	case (all == cleanAlways || all == cleanNever) && !ctl && !early:
 		w.class[i] = summing
-		if all == cleanAlways && effect {
-			w.blame(r, "it has an effect on every request")
-		}
 	case effect:
 		w.class[i] = depending
 	case writes:
 		w.class[i] = setting
 	default:
 		w.class[i] = narrowing
+	}
+	if all == always && ctl && !effect {
+		w.blame(r, "what it does to the engine applies to every request")
 	}
 	if w.class[i] != folded {
 		w.touched.add(r.uses())
@@ -567,7 +575,9 @@ func (w *walk) fold(r *Rule) bool {
 		}
 	}
 	for _, name := range names {
-		w.start[r.Phase][name], w.valued[name] = w.state.values[name], true
+		if value, set := w.state.values[name]; set { // the engine leaves some alone
+			w.start[r.Phase][name], w.valued[name] = value, true
+		}
 	}
 	return true
 }
@@ -722,6 +732,7 @@ func (r *Rule) reads() *use {
 		if expands[l.Operator.Name] {
 			u.expand(l.Operator.Argument)
 		}
+		u.names = append(u.names, inspects[l.Operator.Name]...)
 	}
 	return u
 }
@@ -771,7 +782,7 @@ func kindOfCtl(ctl string) ctlKind {
 	switch name = strings.ToLower(strings.TrimSpace(name)); name {
 	case "forcerequestbodyvariable", "auditengine", "auditlogparts", "debugloglevel", "hashengine", "hashenforcement":
 		return ctlHarmless // bodies are read by the gateway, which writes its own log
-	case "ruleengine", "ruleremovebyid", "ruleremovebytag", "ruleremovebymsg", "ruleremovetargetbyid", "ruleremovetargetbytag", "ruleremovetargetbymsg":
+	case "ruleremovebyid", "ruleremovebytag", "ruleremovebymsg", "ruleremovetargetbyid", "ruleremovetargetbytag", "ruleremovetargetbymsg":
 		return ctlNarrows
 	}
 	return ctlChanges

@@ -52,7 +52,7 @@ TX:c "@eq 1" "id:5,log"`, "1 setting asked; 2 setting asked; 3 setting asked; 4 
 ARGS "@rx a" "id:1,log,setvar:tx.a=+1"
 TX:a "@eq 1" "id:2,log"
 &TX:a "@eq 0" "id:3,setvar:tx.b=1"
-TX:b "@eq 1" "id:4,log"`, "1 depending asked; 2 summing cleanNever; 3 summing cleanAlways; 4 summing cleanAlways", ""},
+TX:b "@eq 1" "id:4,log"`, "1 depending asked; 2 summing cleanNever; 3 summing cleanAlways; 4 depending cleanAlways", ""},
 		{"what is only seen as a match", `
 ARGS "@rx a" "id:1,log,setvar:tx.a=1"
  ARGS "@rx b" ""
@@ -128,7 +128,7 @@ TX:c "@eq 2" "id:6,log"
 ARGS "@rx x" "id:1,log"
 &TX:a "@eq 0" "id:2,setvar:tx.b=1,ctl:ruleRemoveById=1"
 - "" "id:3,setvar:tx.a=1"
-TX:a "@eq 1" "id:4,setvar:tx.c=1"`, "1 depending asked; 2 summing always; 3 summing always; 4 folded always", "2: c=1"},
+TX:a "@eq 1" "id:4,setvar:tx.c=1"`, "1 depending asked; 2 setting always; 3 summing always; 4 folded always", "2: c=1"},
 		{"phases", `
 - "" "id:1,phase:1,setvar:tx.a=1"
 - "" "id:2,phase:2,setvar:tx.b=%{tx.a}"
@@ -165,7 +165,13 @@ TX:json_request_body "@eq 1" "id:2,log"
 &TX:0 "@eq 0" "id:3,log"`, "1 depending asked; 2 depending asked; 3 depending asked", ""},
 		{"every request", `
 - "" "id:1,log"
-- "" "id:2,ctl:ruleRemoveById=1"`, "1 depending always; 2 summing always", ""},
+- "" "id:2,ctl:ruleRemoveById=1"`, "1 depending always; 2 narrowing always", ""},
+		{"what a link sets before scores decide", `
+ARGS "@rx a" "id:1,log,setvar:tx.a=1"
+ARGS "@rx b" "id:2,setvar:tx.b=1"
+ TX:a "@eq 1" ""
+ARGS "@rx b" "id:3"
+ TX:a "@eq 1" "setvar:tx.b=1"`, "1 depending asked; 2 setting asked cleanNever; 3 summing asked cleanNever", ""},
 		{"exceptions", `
 - "" "id:1,setvar:tx.a=1"
 TX:a|!TX:b "@eq 1" "id:2,log"`, "1 folded always; 2 depending asked", "2: a=1"},
@@ -178,7 +184,7 @@ TX:a "@pm bc zz" "id:5,setvar:tx.d=1"
 TX:a "@streq abc" "id:6,t:unheard,log"
 TX:a "@unheard abc" "id:7,log"`, "1 folded always; 2 folded always; 3 dead never; 4 folded always; 5 folded always; 6 depending asked; 7 depending asked", "2: a=AbC b=1 c=1 d=1"},
 	} {
-		w := walkRules(sec(t, tc.rules), map[string]string{})
+		w := walkRules(sec(t, tc.rules), map[string]string{}, nil)
 		var got, start []string
 		for i := range w.rules {
 			if r := &w.rules[i]; r.Marker == "" {
@@ -210,6 +216,9 @@ func TestWhole(t *testing.T) {
 		want  []int
 	}{
 		{`ARGS "@rx a" "id:1,ctl:requestBodyProcessor=JSON"`, []int{1}},
+		{`ARGS "@rx a" "id:1,ctl:forceRequestBodyVariable=On"`, nil},
+		{`ARGS "@rx a" "id:1,ctl:ruleEngine=Off"`, []int{1}}, // rules behind it may have set what people see
+		{`ARGS "@rx a" "id:1,ctl:ruleEngine=DetectionOnly"`, []int{1}},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveById=2"
 ARGS "@rx b" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveById=2"
@@ -229,6 +238,11 @@ TX:a "!@eq 1" "id:3,log"`, []int{1}},
 ARGS|&REQUEST_COOKIES "@eq 0" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveTargetById=2;NOSUCH:x"
 ARGS "@eq 0" "id:2,log"`, []int{1}},
+		{`- "" "id:1,ctl:ruleRemoveById=2"
+ARGS "@rx b" "id:2,setvar:tx.a=1"
+TX:a "!@eq 1" "id:3,log"`, []int{1}}, // in every request
+		{`- "" "id:1,ctl:ruleRemoveById=2"
+ARGS "@rx b" "id:2,log"`, nil},
 		{`ARGS "@rx a" "id:1,ctl:ruleRemoveByTag=x"
 ARGS "@rx b" "id:2,log,tag:x"
 ARGS "@rx b" "id:3,tag:y,skipAfter:M"
@@ -299,7 +313,11 @@ func TestReasons(t *testing.T) {
 		{`ARGS "@rx a" "id:1,log"`, false, ""},
 		{`ARGS "@verifyCC a" "id:1,log"`, true, "what @verifycc does is not known"},
 		{`ARGS "@verifyCC a" "id:1"`, true, "what @verifycc does is not known"},
-		{`ARGS "@inspectFile a" "id:1,log"`, false, "what @inspectfile looks for is not known"},
+		{`ARGS "@validateNid us a" "id:1,log"`, false, "what @validatenid looks for is not known"},
+		{`ARGS "@inspectFile a" "id:1,log"`, true, "what @inspectfile does is not known"}, // it runs a program
+		{`REMOTE_ADDR "@rbl a" "id:1"`, true, "what @rbl does is not known"},              // it fills TX:httpbl_msg
+		{`REMOTE_ADDR "@rbl a" "id:1"
+TX:httpbl_msg "@rx ." "id:2,log"`, true, "what @rbl does is not known"},
 		{`NOSUCH "@rx a" "id:1,log"`, false, "what NOSUCH holds is not known before it runs"},
 		{`TIME "@rx a" "id:1,log"`, false, "what TIME holds is not known before it runs"},
 		{`TIME "@rx a" "id:1,log"
@@ -308,7 +326,8 @@ func TestReasons(t *testing.T) {
 		{`ARGS "@rx a" "id:1,t:unheard,setvar:tx.a=1"`, false, ""},
 		{`ARGS "@rx a" "id:1,odd:an odd action"`, true, "an odd action"},
 		{`ARGS "@rx a" "id:1,unclear:nobody knows"`, true, "nobody knows"},
-		{`ARGS "@rx a" "id:1,skipAfter:NOWHERE"`, true, `no marker "NOWHERE" ends what is skipped in phase 2`},
+		{`ARGS "@rx a" "id:1,skipAfter:NOWHERE"`, true, `rule 1 (test): no marker "NOWHERE" ends what is skipped in phase 2`},
+		{`ARGS "@rx a" "skipAfter:NOWHERE"`, true, `test: no marker "NOWHERE" ends`}, // it has no id
 		{`HERE
 ARGS "@rx a" "id:1,skipAfter:HERE"`, true, `no marker "HERE"`},
 		{`TX:a "@rx a" "id:1,skipAfter:NOWHERE"`, false, ""}, // never

@@ -30,7 +30,7 @@ fuzz: ## each fuzz target for FUZZTIME (10s; hours are better)
 	sh .ci/fuzz $(FUZZTIME)
 
 differential: ## the fast engine against the stock one over half a million requests (SEEDS), the prover broken in each place, and the fuzz targets that compare with other readers, each for FUZZTIME (an hour)
-	for seed in $(SEEDS); do DIFFERENTIAL_REQUESTS=125000 DIFFERENTIAL_SEED=$$seed $(GO) test -count=1 -timeout 4h -v -run '^TestEnginesAgree$$' ./waf || exit 1; done
+	for seed in $(SEEDS); do DIFFERENTIAL_REQUESTS=125000 DIFFERENTIAL_SEED=$$seed $(GO) test -count=1 -timeout 4h -v -run '^Test(EnginesAgree|RandomRulesAgree)$$' ./waf || exit 1; done
 	SABOTAGE=all $(GO) test -count=1 -timeout 1h -v -run '^TestSabotage$$' ./waf
 	sh .ci/fuzz $(FUZZTIME) Differential
 

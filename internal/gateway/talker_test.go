@@ -21,6 +21,7 @@ type talker struct {
 	*http2.Framer
 	t     testing.TB
 	conn  net.Conn
+	began time.Time // the port may have been another connection's before
 	block bytes.Buffer
 	enc   *hpack.Encoder
 }
@@ -28,13 +29,14 @@ type talker struct {
 // talk opens a connection and begins it.
 func talk(t testing.TB, address string, settings ...http2.Setting) *talker {
 	t.Helper()
+	began := time.Now()
 	c, err := net.Dial("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	k := &talker{Framer: http2.NewFramer(c, c), t: t, conn: c}
+	k := &talker{Framer: http2.NewFramer(c, c), t: t, conn: c, began: began}
 	k.enc = hpack.NewEncoder(&k.block)
 	k.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	k.AllowIllegalWrites = true
@@ -187,7 +189,7 @@ func (k *talker) records(e *edge) (requests, connection []gate.Record) {
 	defer e.notes.mu.Unlock()
 	for _, r := range e.notes.list {
 		switch {
-		case r.Client.Peer != peer:
+		case r.Client.Peer != peer, r.Time.Before(k.began):
 		case r.Request.Method == "":
 			connection = append(connection, r)
 		default:

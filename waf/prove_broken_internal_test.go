@@ -55,7 +55,7 @@ var weakPoints = []weakPoint{
 	{"prover/value.go", "r.read(e.next, view(r.made[depth][e.n]), depth+1)", "if !sabotaged(\"nothing is transformed twice\") || depth == 0 {\n\t\t\tif sabotaged(\"one buffer serves all transformations\") {\n\t\t\t\tr.read(e.next, view(r.made[depth][e.n]), depth)\n\t\t\t} else {\n\t\t\t\tr.read(e.next, view(r.made[depth][e.n]), depth+1)\n\t\t\t}\n\t\t}"},
 	{"prover/value.go", "; !slices.Contains(atoms, l.atom) {\n", "; !slices.Contains(atoms, l.atom) && !(len(atoms) > 0 && sabotaged(\"an operator is of one rule\")) {\n"},
 	{"prover/value.go", "\t\tif screened && e.silent {\n", "\t\tif screened && e.silent || sabotaged(\"small letters are not looked at\") || screened && sabotaged(\"small letters that a screen has passed are not looked at\") {\n"},
-	{"prover/value.go", "sc.class.Screen(r.scratch[sc.set], value) {", "sc.class.Screen(r.scratch[sc.set], value) && !sabotaged(\"screens find nothing\") {"},
+	{"prover/value.go", "sc.class.Screen(r.of(sc.set), value) {", "sc.class.Screen(r.of(sc.set), value) && !sabotaged(\"screens find nothing\") {"},
 	{"prover/value.go", "class = sc.rest; class == nil {", "class = sc.rest; class == nil || sabotaged(\"what a screen cannot tell of is not looked for\") {"},
 	{"prover/value.go", "st, screened = made, false // ", "st, screened = made, screened && sabotaged(\"what was screened in part is screened\") // "},
 	{"prover/prover.go", "s.usual = append(s.usual, verdict{value, atoms})", "if sabotaged(\"usual values match nothing\") {\n\t\t\t\t\tatoms = nil\n\t\t\t\t}\n\t\t\t\ts.usual = append(s.usual, verdict{value, atoms})"},

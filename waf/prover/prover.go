@@ -16,6 +16,7 @@ type Prover struct {
 	*compiled
 	ids      []ruleID // of all rules, in their order
 	byID     map[int]int
+	byPhase  [numPhases + 1][]int // indexes into rules
 	start    [numPhases + 1][]Setting
 	clean    [numPhases + 1][]Setting
 	sums     [numPhases + 1]bool // what the phase sets in a clean request is known, and in clean
@@ -62,6 +63,7 @@ func New(rules []Rule, settings []Setting, shown []string, verdicts *Verdicts) (
 	index := make(map[*Rule]int, len(c.rules))
 	for i, r := range c.rules {
 		index[r.Rule] = i
+		p.byPhase[r.Phase] = append(p.byPhase[r.Phase], i)
 		if r.Unclear == "" {
 			r.showing(&use{names: shown})
 		}
@@ -90,7 +92,6 @@ var usual = [...]string{"", "0", "GET", "POST", "HTTP/1.1", "HTTP/2.0"}
 func (p *Prover) learn() {
 	j := p.Judge(nil, nil)
 	defer j.Close()
-	j.reader.open()
 	defer j.reader.shut()
 	for _, s := range p.plans {
 		if !s.single {
@@ -233,10 +234,8 @@ func (j *Judge) Phase(n int) Answer {
 		return Full
 	}
 	j.read(n)
-	for i, r := range j.p.rules {
-		if r.Phase != n {
-			continue
-		}
+	for _, i := range j.p.byPhase[n] {
+		r := j.p.rules[i]
 		may, reached := j.may(r)
 		j.started[i] = reached > 0 || len(r.conds) == 0
 		early := r.early > 0 && reached >= r.early
@@ -310,7 +309,6 @@ func (j *Judge) idle(r *rule) bool {
 // read looks at the values that rules of phase n look at.
 func (j *Judge) read(n int) {
 	r := &j.reader
-	r.open()
 	defer r.shut()
 	clear(j.volatile)
 	for i, p := range j.p.plans {

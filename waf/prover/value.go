@@ -190,7 +190,7 @@ func (p *plan) stateFor(r *reader, key string) *state {
 	lower := r.lower(key)
 	var hits rx.Bits
 	if p.patterns != nil {
-		hits = p.patterns.Match(r.scratch[p.c.keySet], lower).Hits
+		hits = p.patterns.Match(r.of(p.c.keySet), lower).Hits
 		if !hits.Any() {
 			hits = nil
 		}
@@ -423,7 +423,6 @@ const (
 // not by all who wait.
 func (r *reader) pause() {
 	r.shut()
-	defer r.open()
 	r.turn = turnBytes
 	if !r.asked && r.heavy != nil {
 		r.asked = true
@@ -438,7 +437,7 @@ type reader struct {
 	alone   bitset // for what one value comes to
 	unsure  bool   // an atom was noted only because a budget ended
 	sets    []*rx.Set
-	scratch []*rx.Scratch // of each set, while it is open
+	scratch []*rx.Scratch // of each set, from its first use to shut
 	made    [][][]byte    // of each depth, what each transformation made
 	low     []byte
 	budget  int         // bytes that may still be looked at
@@ -449,19 +448,19 @@ type reader struct {
 	spent   bool
 }
 
-// open gets what is needed to look at values, until shut.
-func (r *reader) open() {
-	for i, set := range r.sets {
-		if set != nil {
-			r.scratch[i] = set.Acquire()
-		}
+// of returns the scratch of a set, which the reader has until shut.
+func (r *reader) of(set int) *rx.Scratch {
+	if r.scratch[set] == nil {
+		r.scratch[set] = r.sets[set].Acquire()
 	}
+	return r.scratch[set]
 }
 
+// shut gives the scratches back.
 func (r *reader) shut() {
-	for i, set := range r.sets {
-		if set != nil {
-			set.Release(r.scratch[i])
+	for i, sc := range r.scratch {
+		if sc != nil {
+			r.sets[i].Release(sc)
 			r.scratch[i] = nil
 		}
 	}
@@ -533,10 +532,10 @@ func (r *reader) run(s *state, st *step, value string, depth int, screened bool)
 				continue
 			}
 		}
-		answer := class.MayMatch(r.scratch[sc.set], value)
+		answer := class.MayMatch(r.of(sc.set), value)
 		if answer.Unsure.Any() && len(value) <= r.exact {
 			r.exact -= len(value)
-			answer = class.Match(r.scratch[sc.set], value)
+			answer = class.Match(r.of(sc.set), value)
 		}
 		if answer.Hits.Any() {
 			r.unsure = r.unsure || answer.Unsure.Any()
@@ -570,7 +569,7 @@ func (r *reader) run(s *state, st *step, value string, depth int, screened bool)
 // screen reports whether no operator of the screens can match a value.
 func (r *reader) screen(st *step, value string) bool {
 	for i := range st.screens {
-		if sc := &st.screens[i]; sc.class.Screen(r.scratch[sc.set], value) {
+		if sc := &st.screens[i]; sc.class.Screen(r.of(sc.set), value) {
 			return false
 		}
 	}

@@ -313,6 +313,9 @@ const requestsPerFile = 12
 func TestRandomRulesAgree(t *testing.T) {
 	requests, seed := wanted(t)
 	files := max(requests/30, 60)
+	if testing.Short() {
+		files = 12
+	}
 	n := newTally("random rules")
 	taken, open := 0, 0
 	for i := range files {

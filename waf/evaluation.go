@@ -76,7 +76,7 @@ func (r *evaluation) phase(n int) (*decision, error) {
 	if r.t.shed {
 		return nil, errShed
 	}
-	if r.t.rehearsed {
+	if r.t.warming {
 		return nil, nil
 	}
 	switch answer {

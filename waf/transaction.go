@@ -68,8 +68,8 @@ type Transaction struct {
 	ended func()
 
 	told bool // Request returned the verdict, and it was not a plain pass
-	// rehearsed says that only the prover looks at the request: no rule runs.
-	rehearsed bool
+	// warming says that only the prover looks at the request: no rule runs.
+	warming bool
 
 	inTurn, inEngine  bool    // it holds one of the turns
 	shed              bool    // it did not get one
@@ -236,7 +236,7 @@ func (t *Transaction) prepare() {
 			}
 		}
 	}
-	if t.policy.compares() && !t.rehearsed {
+	if t.policy.compares() && !t.warming {
 		t.shadow = &evaluation{t: t}
 	}
 }

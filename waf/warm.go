@@ -42,19 +42,22 @@ func (e *Engine) Warm(ctx context.Context) {
 					if ctx.Err() != nil {
 						return
 					}
-					e.rehearse(name, &requests[i])
+					e.warm(name, &requests[i])
 				}
 			})
 		}
 		wg.Wait()
+		if ctx.Err() != nil {
+			return
+		}
 		e.log.Debug("the rules are warm", zap.String("policy", name), zap.Int("kinds of values", e.policies[name].prover.Learned()))
 	}
 }
 
-// rehearse has the prover of a policy look at a request.
-func (e *Engine) rehearse(policy string, r *warmRequest) {
+// warm has the prover of a policy look at a request.
+func (e *Engine) warm(policy string, r *warmRequest) {
 	t := e.Begin(r.gate(policy))
-	t.rehearsed = true
+	t.warming = true
 	t.Request()
 	_, _ = io.Copy(io.Discard, t.req.HTTP.Body) // a verdict on it is nobody's
 	t.Close()

@@ -52,7 +52,7 @@ func TestWarm(t *testing.T) {
 		t.Errorf("%d kinds of values were known, and %d more came in 50 requests", warm, after-warm)
 	}
 
-	// With rules that match everything, what is rehearsed still runs none.
+	// With rules that match everything, what only warms up still runs none.
 	in := e.Begin(warmRequests()[0].gate("deny"))
 	if v := in.Request(); v.Passed() {
 		t.Fatal("the rule passes requests")
@@ -84,7 +84,7 @@ func TestWarmRequests(t *testing.T) {
 	for i := range requests {
 		r := &requests[i]
 		tx := e.Begin(r.gate("default"))
-		tx.rehearsed = true
+		tx.warming = true
 		if v := tx.Request(); v.Action != gate.Pass {
 			t.Errorf("%s %s %q: %s", r.method, r.target, r.body, v.Reason)
 		}

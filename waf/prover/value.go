@@ -101,7 +101,9 @@ type shape struct {
 func (k shape) of(uses kept) shape { return shape{k.kept & uses, k.lowers & uses} }
 
 // near is where a state looks for the step first.
-func (k shape) near() uint64 { return uint64(k.kept^k.lowers<<1) * 0x9e3779b97f4a7c15 >> 61 }
+func (k shape) near() uint64 {
+	return uint64(k.kept^k.lowers<<1) * 0x9e3779b97f4a7c15 >> 32 % nearSteps
+}
 
 // shape returns the shape of all values of these kinds.
 func (c *compiled) shape(kinds transform.Kinds) shape {

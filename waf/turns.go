@@ -3,12 +3,12 @@ package waf
 import (
 	"context"
 	"errors"
-	"runtime"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 
+	"sallyport/internal/cores"
 	"sallyport/internal/gate"
 )
 
@@ -45,7 +45,7 @@ type turns struct {
 }
 
 func newTurns() *turns {
-	procs := int64(runtime.GOMAXPROCS(0))
+	procs := int64(cores.Number())
 	return &turns{free: semaphore.NewWeighted(procs), engine: semaphore.NewWeighted(max(1, procs/2)), most: turnQueue * procs}
 }
 

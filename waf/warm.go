@@ -10,13 +10,13 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 
 	"go.uber.org/zap"
 
+	"sallyport/internal/cores"
 	"sallyport/internal/gate"
 )
 
@@ -36,7 +36,7 @@ func (e *Engine) Warm(ctx context.Context) {
 		// Each of those who work at the same time learns for itself what its patterns
 		// are made of.
 		var wg sync.WaitGroup
-		for range min(runtime.GOMAXPROCS(0), maxWarmers) {
+		for range min(cores.Number(), maxWarmers) {
 			wg.Go(func() {
 				for i := range requests {
 					if ctx.Err() != nil {

@@ -8,13 +8,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"github.com/corazawaf/coraza-coreruleset/v4/tests"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"sallyport/internal/cores"
 	"sallyport/internal/ftw"
 	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
@@ -85,7 +85,7 @@ func (t *rulesTest) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	runner := ftw.Runner{Target: target, Parallel: runtime.GOMAXPROCS(0), Progress: progress(cmd.ErrOrStderr())}
+	runner := ftw.Runner{Target: target, Parallel: cores.Number(), Progress: progress(cmd.ErrOrStderr())}
 	sum := runner.Run(cmd.Context(), list)
 	if err := target.Close(); err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "the test gateway was not closed cleanly:", err)

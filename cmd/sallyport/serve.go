@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"sallyport/internal/config"
+	"sallyport/internal/cores"
 	"sallyport/internal/gate"
 	"sallyport/internal/gateway"
 	"sallyport/internal/heap"
@@ -104,6 +105,7 @@ func serve(ctx context.Context, load func() (*config.Config, gate.Diagnostics), 
 		}
 		return load()
 	}
+	cores.Spare()
 	if limit := heap.Bound(); limit > 0 {
 		log.Info("memory is bounded by the control group", zap.Int64("bytes", limit))
 	}

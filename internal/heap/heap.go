@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"sallyport/internal/cores"
 )
 
 const (
@@ -137,7 +139,7 @@ type usage struct {
 	live, roots float64 // bytes, at the end of the last collection; roots are what else it looks at
 	processors  float64
 
-	gc, total float64 // processor seconds of the collector, and that there were
+	gc, total float64 // processor seconds that the collector took from others, and that there were
 	allocated float64 // bytes
 	cycles    float64
 }
@@ -157,11 +159,11 @@ func (u usage) times(f float64) usage {
 // measure asks the runtime. What it does not know is 0.
 func measure() usage {
 	var u usage
-	var stacks, globals float64
-	to := [...]*float64{&u.live, &stacks, &globals, &u.gc, &u.total, &u.allocated, &u.cycles}
+	var stacks, globals, idle float64
+	to := [...]*float64{&u.live, &stacks, &globals, &u.gc, &idle, &u.total, &u.allocated, &u.cycles}
 	samples := [len(to)]metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
-		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
 	}
 	metrics.Read(samples[:])
@@ -173,6 +175,8 @@ func measure() usage {
 			*to[i] = v.Float64()
 		}
 	}
-	u.roots, u.processors = stacks+globals, float64(runtime.GOMAXPROCS(0))
+	u.roots, u.processors = stacks+globals, float64(cores.Number())
+	u.gc -= idle // nobody else wanted the processor
+	u.total *= u.processors / float64(runtime.GOMAXPROCS(0)) // Go counts those to spare, too
 	return u
 }

@@ -176,7 +176,7 @@ func measure() usage {
 		}
 	}
 	u.roots, u.processors = stacks+globals, float64(cores.Number())
-	u.gc -= idle // nobody else wanted the processor
+	u.gc -= idle                                             // nobody else wanted the processor
 	u.total *= u.processors / float64(runtime.GOMAXPROCS(0)) // Go counts those to spare, too
 	return u
 }

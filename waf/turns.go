@@ -109,7 +109,11 @@ func (t *Transaction) await(turns *semaphore.Weighted) bool {
 	if all.waiting.Add(1) <= all.most {
 		ctx, cancel := context.WithTimeout(t.req.HTTP.Context(), turnWait)
 		defer cancel()
+		began := time.Now()
 		if turns.Acquire(ctx, 1) == nil {
+			if time.Since(began) > cores.Long {
+				cores.Press()
+			}
 			all.waiting.Add(-1)
 			t.shed = false
 			return true

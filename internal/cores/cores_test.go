@@ -3,25 +3,41 @@ package cores
 import (
 	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
-func TestSpare(t *testing.T) {
+func TestPress(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
-	defer func() {
-		spared.Store(0)
-		runtime.GOMAXPROCS(before)
-	}()
-	if Number() != before {
-		t.Fatalf("%d processors, GOMAXPROCS is %d", Number(), before)
-	}
-	t.Setenv("GOMAXPROCS", "7")
-	if Spare(); runtime.GOMAXPROCS(0) != before || Number() != before {
-		t.Errorf("GOMAXPROCS %d, %d processors, although the environment decides; were %d", runtime.GOMAXPROCS(0), Number(), before)
-	}
-	t.Setenv("GOMAXPROCS", "")
-	for range 2 {
-		if Spare(); runtime.GOMAXPROCS(0) != before+spare || Number() != before {
-			t.Errorf("GOMAXPROCS %d, %d processors, want %d and %d", runtime.GOMAXPROCS(0), Number(), before+spare, before)
+	defer allowed.Store(false)
+	is := func(what string, procs int) {
+		t.Helper()
+		if synctest.Wait(); runtime.GOMAXPROCS(0) != procs || Number() != before {
+			t.Errorf("%s: GOMAXPROCS %d, want %d; %d processors, want %d", what, runtime.GOMAXPROCS(0), procs, Number(), before)
 		}
 	}
+	synctest.Test(t, func(t *testing.T) {
+		began = time.Now()
+		Press()
+		is("not allowed", before)
+		t.Setenv("GOMAXPROCS", "7")
+		Spare()
+		Press()
+		is("the environment decides", before)
+		t.Setenv("GOMAXPROCS", "")
+		Spare()
+		is("nobody has pressed", before)
+		for range 3 {
+			Press()
+			is("pressed", before+spare)
+			time.Sleep(calm - time.Millisecond)
+		}
+		is("pressed lately", before+spare)
+		time.Sleep(2 * time.Millisecond)
+		is("calm again", before)
+		Press()
+		is("and again", before+spare)
+		time.Sleep(calm + time.Millisecond)
+		is("and calm", before)
+	})
 }

@@ -64,18 +64,18 @@ type governor struct {
 // for collecting not to be dear. How much that is follows from what it has taken
 // with what there was: half as often is half as dear.
 func (g *governor) percent(now usage) int {
-	if since := now.less(g.last); since.total > 0 {
+	if since := now.less(g.last); since.seconds > 0 {
 		g.last = now
-		g.spent = since.plus(g.spent.times(math.Exp(-since.total / (span.Seconds() * now.processors))))
+		g.spent = since.plus(g.spent.times(math.Exp(-since.seconds / span.Seconds())))
 	}
 	if now.live == 0 {
 		return standard
 	}
 	of := now.live + now.roots
 	percent := 100 * Slack / of
-	if g.spent.cycles > 0 && g.spent.total > 0 {
+	if g.spent.cycles > 0 && g.spent.seconds > 0 {
 		garbage := g.spent.allocated / g.spent.cycles // each time
-		needed := garbage * g.spent.gc / g.spent.total / dear
+		needed := garbage * g.spent.gc / (g.spent.seconds * now.processors) / dear
 		percent = max(percent, min(standard, 100*needed/of))
 	}
 	return int(max(least, min(most, percent)))
@@ -139,31 +139,35 @@ type usage struct {
 	live, roots float64 // bytes, at the end of the last collection; roots are what else it looks at
 	processors  float64
 
-	gc, total float64 // processor seconds that the collector took from others, and that there were
+	seconds   float64
+	gc        float64 // processor seconds that the collector took from others
 	allocated float64 // bytes
 	cycles    float64
 }
 
 func (u usage) less(o usage) usage {
-	return usage{gc: u.gc - o.gc, total: u.total - o.total, allocated: u.allocated - o.allocated, cycles: u.cycles - o.cycles}
+	return usage{seconds: u.seconds - o.seconds, gc: u.gc - o.gc, allocated: u.allocated - o.allocated, cycles: u.cycles - o.cycles}
 }
 
 func (u usage) plus(o usage) usage {
-	return usage{gc: u.gc + o.gc, total: u.total + o.total, allocated: u.allocated + o.allocated, cycles: u.cycles + o.cycles}
+	return usage{seconds: u.seconds + o.seconds, gc: u.gc + o.gc, allocated: u.allocated + o.allocated, cycles: u.cycles + o.cycles}
 }
 
 func (u usage) times(f float64) usage {
-	return usage{gc: u.gc * f, total: u.total * f, allocated: u.allocated * f, cycles: u.cycles * f}
+	return usage{seconds: u.seconds * f, gc: u.gc * f, allocated: u.allocated * f, cycles: u.cycles * f}
 }
+
+// began is from when on seconds are counted.
+var began = time.Now()
 
 // measure asks the runtime. What it does not know is 0.
 func measure() usage {
 	var u usage
 	var stacks, globals, idle float64
-	to := [...]*float64{&u.live, &stacks, &globals, &u.gc, &idle, &u.total, &u.allocated, &u.cycles}
+	to := [...]*float64{&u.live, &stacks, &globals, &u.gc, &idle, &u.allocated, &u.cycles}
 	samples := [len(to)]metrics.Sample{
 		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"},
-		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"}, {Name: "/cpu/classes/total:cpu-seconds"},
+		{Name: "/cpu/classes/gc/total:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/idle:cpu-seconds"},
 		{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/cycles/total:gc-cycles"},
 	}
 	metrics.Read(samples[:])
@@ -176,7 +180,7 @@ func measure() usage {
 		}
 	}
 	u.roots, u.processors = stacks+globals, float64(cores.Number())
-	u.gc -= idle                                             // nobody else wanted the processor
-	u.total *= u.processors / float64(runtime.GOMAXPROCS(0)) // Go counts those to spare, too
+	u.gc -= idle // nobody else wanted the processor
+	u.seconds = time.Since(began).Seconds()
 	return u
 }

@@ -12,7 +12,7 @@ import (
 // second is what a second of two processors counts, of which the collector
 // takes a share in so many cycles, with so much garbage each.
 func second(share, cycles, garbage float64) usage {
-	return usage{gc: 2 * share, total: 2, cycles: cycles, allocated: cycles * garbage}
+	return usage{gc: 2 * share, seconds: 1, cycles: cycles, allocated: cycles * garbage}
 }
 
 func TestPercent(t *testing.T) {
@@ -66,7 +66,7 @@ func repeat(s usage, n int) []usage {
 
 func TestMeasure(t *testing.T) {
 	runtime.GC()
-	if u := measure(); u.live <= 0 || u.roots <= 0 || u.processors <= 0 || u.total <= 0 || u.gc <= 0 || u.allocated <= 0 || u.cycles <= 0 {
+	if u := measure(); u.live <= 0 || u.roots <= 0 || u.processors <= 0 || u.seconds <= 0 || u.gc <= 0 || u.allocated <= 0 || u.cycles <= 0 {
 		t.Errorf("the runtime tells %+v", u)
 	}
 }

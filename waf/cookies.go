@@ -10,7 +10,8 @@ import (
 // of them may read. The first reading is the lenient one that nearly all share.
 // Many decode percent signs in what they find, some a plus too (PHP, Rails,
 // Node's cookie); some take quotes off and resolve escapes within (Python, Go,
-// Java); and some end a cookie at a comma or at white space (RFC 2109, Python).
+// Java); and some end a cookie at a comma or at white space (RFC 2109, Python),
+// which to some a tab is not.
 
 // cookies calls f with every cookie of a Cookie field, under each of the names
 // and values that it may have. It returns how many cookies there are, and hands
@@ -31,7 +32,7 @@ func cookies(field string, most int, f func(name, value string)) int {
 	}
 	seen := map[[2]string]bool{}
 	newCookies(field, func(name, value, _ string) { seen[[2]string{name, value}] = true })
-	for _, stop := range [...]string{";,", "; \t", ";, \t"} {
+	for _, stop := range [...]string{";,", "; \t", ";, \t", ";, "} {
 		oldCookies(field, stop, func(name, value string) {
 			if key := [2]string{name, value}; !seen[key] {
 				seen[key] = true

@@ -32,8 +32,11 @@ func cookies(field string, most int, f func(name, value string)) int {
 	}
 	seen := map[[2]string]bool{}
 	newCookies(field, func(name, value, _ string) { seen[[2]string{name, value}] = true })
-	for _, stop := range [...]string{";,", "; \t", ";, \t", ";, "} {
-		oldCookies(field, stop, func(name, value string) {
+	for _, as := range [...]struct {
+		stop string
+		lone bool
+	}{{";,", false}, {"; \t", false}, {"; \t", true}, {";, \t", false}, {";, ", false}} {
+		oldCookies(field, as.stop, as.lone, func(name, value string) {
 			if key := [2]string{name, value}; !seen[key] {
 				seen[key] = true
 				add(name, value, value)
@@ -149,8 +152,9 @@ func unquotedCookie(s string) string {
 }
 
 // oldCookies calls f with the cookies of a field as older specifications have
-// them: ended by one of the bytes in stop, unless in quotes.
-func oldCookies(s, stop string, f func(name, value string)) {
+// them: ended by one of the bytes in stop, unless in quotes. With lone, an equals
+// sign that stands alone assigns nothing, as to Python.
+func oldCookies(s, stop string, lone bool, f func(name, value string)) {
 	word := func(stop string) string {
 		end := strings.IndexAny(s, stop)
 		if end < 0 {
@@ -168,6 +172,10 @@ func oldCookies(s, stop string, f func(name, value string)) {
 		name := word("=" + stop)
 		rest, assigned := strings.CutPrefix(strings.TrimLeft(s, " \t"), "=")
 		if !assigned {
+			continue
+		}
+		if lone && name == "" && strings.TrimLeft(rest, " \t") != rest {
+			s = rest
 			continue
 		}
 		s = strings.TrimLeft(rest, " \t")

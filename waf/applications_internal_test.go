@@ -356,13 +356,28 @@ var formStyles = []formStyle{
 	{name: "strict browser", percent: true},
 }
 
+// lines are those of a body, and what ends each: the content of a part keeps it.
+func (s formStyle) lines(body string) (lines, ends []string) {
+	end := "\r\n"
+	if s.bareLF {
+		end = "\n"
+	}
+	for {
+		line, rest, more := strings.Cut(body, end)
+		if !more {
+			return append(lines, line), append(ends, "")
+		}
+		last := end
+		if cut, ok := strings.CutSuffix(line, "\r"); ok && s.bareLF {
+			line, last = cut, "\r\n"
+		}
+		lines, ends, body = append(lines, line), append(ends, last), rest
+	}
+}
+
 // read takes a form apart: its fields, and of files the names.
 func (s formStyle) read(body, boundary string) (r reading) {
-	if s.bareLF {
-		body = strings.ReplaceAll(body, "\r\n", "\n")
-		body = strings.ReplaceAll(body, "\n", "\r\n")
-	}
-	lines := strings.Split(body, "\r\n")
+	lines, ended := s.lines(body)
 	border := func(line string) (ends, last bool) {
 		if s.trimmed {
 			line = strings.TrimRight(line, " \t")
@@ -395,8 +410,10 @@ func (s formStyle) read(body, boundary string) (r reading) {
 			}
 		}
 		content := ""
-		if start < len(lines) {
-			content = strings.Join(lines[start:min(i, len(lines))], "\r\n")
+		for n := start; n < min(i, len(lines)); n++ {
+			if content += lines[n]; n+1 < i {
+				content += ended[n]
+			}
 		}
 		s.part(&r, head, content)
 	}

@@ -136,7 +136,7 @@ func bodies() []string {
 
 // texts are bodies that some read as JSON.
 var texts = []string{
-	`{"a":"b","c":{"d":["e",1,null]}}`, `{"a":1,"a":"b"}`, `{"\u0061":"\u003c\ud83d\ude00\ud800"}`, `[NaN,Infinity,"\u0041"]`, `{"a":-Infinity,"b":"\u0041"}`, "{\"a\":1}\n{\"b\":\"c\"}", "\ufeff{\"a\":\"b\"}",
+	`{"a":"b","c":{"d":["e",1,null]}}`, `{"a":1,"a":"b"}`, `{"\u0061":"\u003c\ud83d\ude00\ud800"}`, `[NaN,Infinity,"\u0041"]`, `{"a":-Infinity,"b":"\u0041"}`, `{"a":Infinity,"a":"b","c":[NaN,-Infinity,"d"]}`, "{\"a\":1}\n{\"b\":\"c\"}", "\ufeff{\"a\":\"b\"}",
 	`{"a":"b&c=%41"}`, `{"":{"":"a"}}`, `[[["a"]],{}]`, `{"a.b":"c"}`, `{"a":"b"} x`, `{"a":"\n\t\\\"\/"}`, `[1e5,-0.5,12345678901234567890]`, `{"query":"{a(b:\"\u0041\")}","variables":{"c":"d"}}`,
 }
 

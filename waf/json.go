@@ -98,7 +98,7 @@ func readJSONLoosely(body string, to *sink) (whole bool, err error) {
 			break
 		}
 	}
-	whole = whole && j.i == len(j.s)
+	whole = whole && j.i == len(j.s) && !j.lax
 	for !to.full {
 		start := strings.IndexAny(j.s[j.i:], "\"'")
 		if start < 0 {
@@ -148,7 +148,8 @@ type jsonReader struct {
 	separator byte   // counts as white space; 0: none
 	quote     byte   // what ends a string
 	duplicate error
-	loose     bool // strings hold whatever some reader lets pass
+	loose     bool // strings hold whatever some reader lets pass, and words are numbers
+	lax       bool // there was such a word
 	root      int  // bytes of the path that name the whole text
 	lone      bool // the string holds a lone surrogate
 }

@@ -3,6 +3,7 @@ package waf
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -19,6 +20,13 @@ func (j *jsonReader) literal(c byte) error {
 				return errors.New("not a JSON value")
 			}
 			j.i += len(word)
+			return nil
+		}
+	}
+	for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} { // to Python these are numbers
+		if j.loose && strings.HasPrefix(j.s[j.i:], word) {
+			j.i += len(word)
+			j.lax = true
 			return nil
 		}
 	}

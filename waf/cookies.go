@@ -174,11 +174,10 @@ func oldCookies(s, stop string, lone bool, f func(name, value string)) {
 		if !assigned {
 			continue
 		}
-		if lone && name == "" && strings.TrimLeft(rest, " \t") != rest {
-			s = rest
+		s = strings.TrimLeft(rest, " \t")
+		if lone && name == "" && len(s) < len(rest) {
 			continue
 		}
-		s = strings.TrimLeft(rest, " \t")
 		if later := lateQuote(s); later != "" && !strings.ContainsAny(strings.TrimRight(s[:len(s)-len(later)], "= \t"), stop) {
 			f(trimControls(name), later[:closingQuote(later)])
 		}

@@ -23,11 +23,13 @@ func (j *jsonReader) literal(c byte) error {
 			return nil
 		}
 	}
-	for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} { // to Python these are numbers
-		if j.loose && strings.HasPrefix(j.s[j.i:], word) {
-			j.i += len(word)
-			j.lax = true
-			return nil
+	if j.loose {
+		for _, word := range [...]string{"NaN", "Infinity", "-Infinity"} { // to Python these are numbers
+			if strings.HasPrefix(j.s[j.i:], word) {
+				j.i += len(word)
+				j.lax = true
+				return nil
+			}
 		}
 	}
 	digits := func() bool {

@@ -219,7 +219,7 @@ func (p *player) judge(t *testing.T, c *wire.Case, x *wire.Exchange, client stri
 			fate.unheard--
 			got.Reason, detail = r.Reason, r.Detail
 		} else if o.EndsConnection(got) {
-			got.Reason, detail = p.edge.notes.ofConnection(t, client)
+			got.Reason, detail = p.edge.notes.ofConnection(t, client, fate.broken)
 		}
 		if !o.Right(got, got.Reason) {
 			t.Errorf("%s: outcome %d, on stream %d, is %s (%s), want %s", c.About, i+1, o.Stream, got, detail, o.Expected())
@@ -269,23 +269,32 @@ func agreed(t *testing.T, c *wire.Case, stream []byte, all []wire.Arrival) {
 	}
 }
 
-// ofConnection returns why a connection was ended.
-func (n *notes) ofConnection(t *testing.T, client string) (reason gate.Reason, detail string) {
+// ofConnection returns why a connection was ended: the nth from this address,
+// for the port of an earlier one may have come round again.
+func (n *notes) ofConnection(t *testing.T, client string, nth int) (reason gate.Reason, detail string) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		found := 0
 		n.mu.Lock()
-		for _, r := range n.list { // the last one, should the port have come round again
-			if r.Client.Peer == client && r.Request.Method == "" {
+		for i := range n.list {
+			if r := &n.list[i]; r.Client.Peer == client && endsConnection(r) {
+				found++
 				reason, detail = r.Reason, r.Detail
 			}
 		}
 		n.mu.Unlock()
-		if reason != "" {
+		if found >= nth {
 			return reason, detail
 		}
 	}
-	t.Errorf("no record of the end of the connection from %s", client)
+	t.Errorf("no record of the end of the connection from %s, number %d from there", client, nth)
 	return "", ""
+}
+
+// endsConnection reports whether a record tells of a connection that was ended
+// for what came on it, and not of one request.
+func endsConnection(r *gate.Record) bool {
+	return r.Request.Method == "" && (r.Reason == gate.HTTPH2Frame || r.Reason == gate.HTTPNoHead)
 }
 
 // account holds all records of a run against what the clients saw: a request
@@ -302,7 +311,7 @@ func (p *player) account(t *testing.T) {
 			t.Errorf("a record of %s, which sent nothing: %q (%s)", r.Client.Peer, r.Reason, r.Detail)
 		case p.answered[r.ID] != "":
 			count[r.ID]++
-		case r.Request.Method == "" && (r.Reason == gate.HTTPH2Frame || r.Reason == gate.HTTPNoHead):
+		case endsConnection(&r):
 			fate.broken--
 		default:
 			fate.unheard--

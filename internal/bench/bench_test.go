@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func TestJudge(t *testing.T) {
 		requests, others int
 		fine             bool
 	}{{16, 0, true}, {16, 2, true}, {16, 3, false}, {1000, 10, true}, {1000, 11, false}} {
-		r.rows = []*row{{mix: "tiny", requests: c.requests, others: []others{{count: c.others}}}}
+		r.rows = []*row{{mix: "tiny", samples: [][]sample{{{requests: c.requests}}}, others: []others{{count: c.others}}}}
 		if err := r.judge(); (err == nil) != c.fine {
 			t.Errorf("%d of %d: %v", c.others, c.requests, err)
 		}
@@ -113,15 +114,32 @@ PASS
 }
 
 func TestRatio(t *testing.T) {
-	at := func(cpu ...time.Duration) (all []sample) {
+	at := func(requests int, cpu ...time.Duration) (all []sample) {
 		for _, c := range cpu {
-			all = append(all, sample{requests: 10, cpu: c})
+			all = append(all, sample{requests: requests, cpu: c})
 		}
 		return all
 	}
-	r := row{samples: [][]sample{at(100, 300), at(100, 100)}}
+	r := row{samples: [][]sample{at(10, 100, 300), at(20, 200, 200)}} // twice as many, at the same price
 	if all, smallest, largest := r.ratio(0, 1); all != 2 || smallest != 1 || largest != 3 {
 		t.Errorf("%v (%v–%v), want 2 (1–3)", all, smallest, largest)
+	}
+}
+
+// TestSupply holds that each request is made once, whoever asks for it first, and
+// that there is an end to them.
+func TestSupply(t *testing.T) {
+	u := &supply{generator: traffic.New(traffic.Multipart, traffic.Fresh, 1), first: 32}
+	all := slices.Clone(u.take(0, 32))
+	if again := u.take(16, 16); &again[0] != &u.made[16] || string(again[0].Body) != string(all[16].Body) || string(all[0].Body) == string(all[16].Body) {
+		t.Error("the second server gets other requests")
+	}
+	u.bytes += maxSupply
+	if more := u.take(32, 16); more != nil {
+		t.Errorf("%d more requests where there is no room", len(more))
+	}
+	if known := u.take(16, 16); len(known) != 16 {
+		t.Errorf("%d requests of those that are there", len(known))
 	}
 }
 

@@ -38,13 +38,18 @@ type options struct {
 	release bool
 }
 
-// perRound is how many requests of a mix each server gets in each round: about
-// half a second of work for those with rules. All are multiples of sixteen, so
-// that the requests of the repeated series come equally often.
+// perRound is how many requests of a mix each server gets in each round at least:
+// about half a second of work for those that run all rules. All are multiples of
+// sixteen, so that the requests of the repeated series come equally often.
 var perRound = map[string]int{
 	traffic.Tiny: 800, traffic.Browser: 256, traffic.Browsing: 320, traffic.Form: 128, traffic.JSON1K: 48, traffic.JSONFields: 16,
 	traffic.JSONText: 16, traffic.Multipart: 64, traffic.Attack: 192, traffic.Hostile: 16,
 }
+
+// leastWindow is how long a server is at work in each round at least. The fast ones
+// would be through with the requests of the slow ones in a few ticks of the system's
+// clock, and what was measured would be how they begin.
+const leastWindow = 500 * time.Millisecond
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -203,26 +208,24 @@ func measure(ctx context.Context, servers []*server, m traffic.Mix, series traff
 	if series == traffic.Repeated {
 		before = measured
 	}
-	r := &row{mix: m.Name, series: series, requests: count * o.rounds, samples: make([][]sample, len(servers)), others: make([]others, len(servers))}
+	r := &row{mix: m.Name, series: series, samples: make([][]sample, len(servers)), others: make([]others, len(servers))}
 	for round := range o.rounds {
 		share := warmingAgain
 		if round == 0 { // a server that has just started is not what is measured
 			share = warming
 		}
-		warm, requests := make([]traffic.Request, max(traffic.RepeatedRequests, count*share/100)), make([]traffic.Request, count)
+		warm := make([]traffic.Request, max(traffic.RepeatedRequests, count*share/100))
 		for i := range warm {
 			warm[i] = before.Request(round*count*warming/100 + i)
 		}
-		for i := range requests {
-			requests[i] = measured.Request(round*count + i)
-		}
+		requests := &supply{generator: measured, first: round << 20}
 		costs := make([]string, len(servers))
 		for turn := range servers {
 			i := (turn + round) % len(servers)
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			got, err := servers[i].window(warm, requests, &r.others[i])
+			got, err := servers[i].window(warm, requests, count, leastWindow*time.Duration(o.share)/100, &r.others[i])
 			if err != nil {
 				return nil, fmt.Errorf("%s, %s %s: %w", servers[i].name, m.Name, series, err)
 			}

@@ -90,19 +90,21 @@ const nearSteps = 8
 // kept are transformations that leave a value as it is, as bits by index.
 type kept uint64
 
-// A shape is what transformations do to a value, as far as its kinds of bytes tell.
+// A shape is what transformations do to a value, and what can be found in it, as far
+// as its kinds of bytes tell.
 type shape struct {
 	kept   kept
-	lowers kept // those that do nothing but make small letters of A to Z
+	lowers kept  // those that do nothing but make small letters of A to Z
+	over   uint8 // the alphabet that it is of
 }
 
 // of returns the part of the shape that a state with these transformations cares
 // about.
-func (k shape) of(uses kept) shape { return shape{k.kept & uses, k.lowers & uses} }
+func (k shape) of(uses kept) shape { return shape{k.kept & uses, k.lowers & uses, k.over} }
 
 // near is where a state looks for the step first.
 func (k shape) near() uint64 {
-	return uint64(k.kept^k.lowers<<1) * 0x9e3779b97f4a7c15 >> 32 % nearSteps
+	return (uint64(k.kept^k.lowers<<1) + uint64(k.over)<<56) * 0x9e3779b97f4a7c15 >> 32 % nearSteps
 }
 
 // shape returns the shape of all values of these kinds.
@@ -114,9 +116,9 @@ func (c *compiled) shape(kinds transform.Kinds) shape {
 	}
 	keeps := ^(acts | c.acts[len(c.acts)-1])
 	if small == kinds {
-		return shape{kept: keeps}
+		return shape{kept: keeps, over: alphabetOf(kinds)}
 	}
-	return shape{keeps &^ c.lowering, keeps & c.lowering}
+	return shape{keeps &^ c.lowering, keeps & c.lowering, alphabetOf(kinds)}
 }
 
 // tabulate fills in which transformations act on which kinds of bytes, and, last,
@@ -313,6 +315,9 @@ func (s *state) resolve(k shape) *step {
 		for at.done < len(l.chain) && k.kept>>l.chain[at.done]&1 != 0 {
 			at.done++
 		}
+		if !s.c.possible(at, k) {
+			continue
+		}
 		if at.done < len(l.chain) {
 			t := l.chain[at.done]
 			if edges[t] == nil {
@@ -350,7 +355,7 @@ func (s *state) resolve(k shape) *step {
 			st.edges = append(st.edges, e)
 			continue
 		}
-		after := next.step(shape{kept: k.kept | k.lowers}.of(next.uses))
+		after := next.step(shape{kept: k.kept | k.lowers, over: k.over}.of(next.uses))
 		st.lowered = append(st.lowered, lowered{e, after, after.quiet()})
 	}
 	if len(st.lowered) > 0 {

@@ -65,7 +65,7 @@ func crsSet(tb testing.TB, with tool) ([]named, *Set, *Class) {
 	for i, r := range rules {
 		ops, every = append(ops, r.Operator), append(every, i)
 	}
-	s, err := compile(ops, with)
+	s, err := compile(ops, nil, with)
 	if err != nil {
 		tb.Fatal(err)
 	}

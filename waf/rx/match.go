@@ -350,7 +350,7 @@ func (sc *Scratch) account(bytes int) {
 // outside reports whether a byte of value is in none of the ranges.
 func (c *compiled) outside(value string) bool {
 	for i := range len(value) {
-		if b := value[i]; c.ranges[b>>6]>>(b&63)&1 == 0 {
+		if !c.ranges.Has(value[i]) {
 			return true
 		}
 	}

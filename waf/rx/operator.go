@@ -75,15 +75,15 @@ func ReadPhrases(file []byte) ([]string, error) {
 // A byteSet holds byte values.
 type byteSet [4]uint64
 
-func (b *byteSet) add(c byte) { b[c>>6] |= 1 << (c & 63) }
+func (b *ByteSet) add(c byte) { b[c>>6] |= 1 << (c & 63) }
 
 // parseRanges reads the argument of @validateByteRange: numbers and ranges of
 // numbers, separated by commas.
-func parseRanges(text string) (*byteSet, error) {
+func parseRanges(text string) (*ByteSet, error) {
 	if text == "" {
 		return nil, errors.New("no byte ranges")
 	}
-	var set byteSet
+	var set ByteSet
 	for item := range strings.SplitSeq(text, ",") {
 		first, last, ranged := strings.Cut(strings.TrimSpace(item), "-")
 		if !ranged {
@@ -98,7 +98,7 @@ func parseRanges(text string) (*byteSet, error) {
 			return nil, err
 		}
 		for b := from; b <= to; b++ {
-			set.add(byte(b))
+			set.Add(byte(b))
 		}
 	}
 	return &set, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 	"testing"
@@ -21,11 +22,13 @@ type judge struct {
 	scratch *Scratch
 	ops     []Operator
 	oracles []oracle
+	trees   []*syntax.Regexp
+	with    tool
 }
 
 func newJudge(tb testing.TB, with tool, ops ...Operator) *judge {
 	tb.Helper()
-	s, err := compile(ops, with)
+	s, err := compile(ops, nil, with)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -38,7 +41,29 @@ func newJudge(tb testing.TB, with tool, ops ...Operator) *judge {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &judge{s, c, s.NewScratch(), ops, oracles}
+	return &judge{s, c, s.NewScratch(), ops, oracles, treesOf(tb, with, ops), with}
+}
+
+// treesOf are the trees by which compile finds out what an alphabet leaves.
+func treesOf(tb testing.TB, with tool, ops []Operator) (trees []*syntax.Regexp) {
+	tb.Helper()
+	for _, op := range ops {
+		_, tree, _, err := prepare(op, with)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		trees = append(trees, tree)
+	}
+	return trees
+}
+
+// made is the alphabet of what a value is made of.
+func made(s *Set, value string) *alphabet {
+	var bytes ByteSet
+	for i := range len(value) {
+		bytes.Add(value[i])
+	}
+	return s.newAlphabet(bytes)
 }
 
 // check compares both kinds of answer with the oracles under the limits, and
@@ -52,8 +77,12 @@ func (j *judge) check(value string, lim limits) []string {
 		wrong = append(wrong, fmt.Sprintf("Match(%q) left operators undecided", value))
 	}
 	may := j.class.MayMatch(j.scratch, value)
+	over := made(j.set, value)
 	for i, o := range j.oracles {
 		want := o(value)
+		if want && !over.leaves(j.set, i, j.trees[i], j.with) {
+			wrong = append(wrong, fmt.Sprintf("%+v matches %q, and no text made of its bytes", j.ops[i], value))
+		}
 		if hits.Has(i) != want {
 			wrong = append(wrong, fmt.Sprintf("%+v: Match(%q) = %v, want %v", j.ops[i], value, !want, want))
 		}

@@ -30,6 +30,7 @@ type Set struct {
 	insts     int // of the largest program
 	stats     Stats
 	limits    limits
+	alphabets []*alphabet
 	fold      func(dst []byte, value string) ([]byte, bool)
 	idle      chan *Scratch
 }
@@ -44,7 +45,7 @@ type trail struct {
 type compiled struct {
 	Operator
 	gated  bool           // verified only if one of its trails was seen
-	ranges *byteSet       // of ByteRange
+	ranges *ByteSet       // of ByteRange
 	prog   *program       // of Pattern; nil: too large for a dfa
 	loose  *program       // of Pattern: it matches all that prog does, and more; nil: not needed
 	group  int            // of Pattern: index into the set's groups; -1: none
@@ -85,21 +86,25 @@ type tool struct {
 	program func(*syntax.Prog, bool) *program
 	loosen  func(*syntax.Regexp) (*syntax.Regexp, bool)
 	fold    func(dst []byte, value string) ([]byte, bool)
+	allows  func(*alphabet, *syntax.Regexp, bool) bool
 }
 
-var tools = tool{extractor.ways, newProgram, loosen, foldLetters}
+var tools = tool{extractor.ways, newProgram, loosen, foldLetters, (*alphabet).allows}
 
-// Compile makes a set. An operator is known by its index. The error names the
-// first operator that the engine would not take either, or that cannot be
-// answered exactly.
-func Compile(operators []Operator) (*Set, error) {
-	return compile(operators, tools)
+// Compile makes a set. An operator is known by its index, and so are the alphabets
+// that Set.Possible is asked about. The error names the first operator that the
+// engine would not take either, or that cannot be answered exactly.
+func Compile(operators []Operator, alphabets ...ByteSet) (*Set, error) {
+	return compile(operators, alphabets, tools)
 }
 
-func compile(operators []Operator, with tool) (*Set, error) {
+func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error) {
 	began := time.Now()
 	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: make(chan *Scratch, runtime.GOMAXPROCS(0))}
 	s.literals = make([][]literal, len(operators))
+	for _, bytes := range alphabets {
+		s.alphabets = append(s.alphabets, s.newAlphabet(bytes))
+	}
 	var candidates []candidate
 	for i, op := range operators {
 		c, tree, ways, err := prepare(op, with)
@@ -124,6 +129,11 @@ func compile(operators []Operator, with tool) (*Set, error) {
 		s.number(c.prog)
 		s.number(c.loose)
 		s.operators[i] = c
+		for _, a := range s.alphabets {
+			if a.leaves(s, i, tree, with) {
+				a.possible.set(i)
+			}
+		}
 		if c, ok := consider(i, c.prog, tree, ways); ok {
 			candidates = append(candidates, c)
 		}
@@ -391,6 +401,12 @@ func (s *Set) Class(operators ...int) (*Class, error) {
 func (s *Set) Screens(operator int) bool {
 	op := &s.operators[operator]
 	return op.gated && !op.Not
+}
+
+// Possible reports whether an operator may match a text that is made of nothing but
+// bytes of an alphabet: false means that it matches none.
+func (s *Set) Possible(operator, alphabet int) bool {
+	return s.alphabets[alphabet].possible.Has(operator)
 }
 
 // Set returns the set that the class is a part of.

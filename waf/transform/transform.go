@@ -9,7 +9,10 @@
 // The package knows neither rules nor variables.
 package transform
 
-import "strings"
+import (
+	"iter"
+	"strings"
+)
 
 // A Transformation is one t: action. It never changes and is safe for
 // concurrent use.
@@ -17,7 +20,11 @@ type Transformation struct {
 	name string
 	add  func(dst []byte, value string) []byte
 	acts Kinds // of bytes; a value that has none of them stays as it is
+	adds []addition
 }
+
+// An addition says that a value with some kinds of bytes may have others afterwards.
+type addition struct{ on, adds Kinds }
 
 // Find returns the transformation with the name, in any case; false for one that
 // is not known here.
@@ -46,32 +53,87 @@ func (t *Transformation) Keeps(kinds Kinds) bool { return t.acts&(kinds|always) 
 // keeps the kinds of bytes of a value but for these, that is all it does.
 func (t *Transformation) Lowers() bool { return t.acts&kindUpper != 0 }
 
-// Kinds are the kinds of bytes of a value.
+// Makes returns the kinds of bytes that may be in what the transformation makes of
+// a value with these kinds of bytes: those that it may keep, and those that it adds.
+func (t *Transformation) Makes(kinds Kinds) Kinds {
+	made := kinds
+	for _, a := range t.adds {
+		if (kinds|always)&a.on != 0 {
+			made |= a.adds
+		}
+	}
+	return made
+}
+
+// Kinds are the kinds of bytes of a value. Each byte is of one kind.
 type Kinds uint32
 
-// Lowered returns the kinds of bytes without A to Z.
-func (k Kinds) Lowered() Kinds { return k &^ kindUpper }
+// Lowered returns the kinds of bytes once A to Z are small letters.
+func (k Kinds) Lowered() Kinds {
+	if k&kindUpper != 0 {
+		return k&^kindUpper | kindSmall
+	}
+	return k
+}
 
-// What transformations tell apart.
+// Bytes yields the bytes that are of the kinds.
+func (k Kinds) Bytes() iter.Seq[byte] {
+	return func(yield func(byte) bool) {
+		for c, kind := range kindOf {
+			if kind&k != 0 && !yield(byte(c)) {
+				return
+			}
+		}
+	}
+}
+
+// What transformations tell apart, or those who look at what they make.
 const (
-	kindNul       Kinds = 1 << iota
-	kindBreak           // tab, newline, vertical tab, form feed, return
-	kindSpace           // the space
-	kindUpper           // A to Z
-	kindPercent         // %
-	kindPlus            // +
-	kindAmpersand       // &
-	kindBackslash       // \
-	kindQuote           // " ' ^
-	kindComma           // , ;
-	kindSlash           // /
-	kindStar            // *
-	kindDash            // -
-	kindHash            // #
-	kindDot             // .
-	kindColon           // :
-	kindHigh            // from 0x80 on
-	always              // of every value: for what is never the identity
+	kindNul         Kinds = 1 << iota
+	kindBreak             // tab, newline, vertical tab, form feed, return
+	kindSpace             // the space
+	kindUpper             // A to Z
+	kindPercent           // %
+	kindPlus              // +
+	kindAmpersand         // &
+	kindBackslash         // \
+	kindQuote             // " ' ^
+	kindComma             // , ;
+	kindSlash             // /
+	kindStar              // *
+	kindDash              // -
+	kindHash              // #
+	kindDot               // .
+	kindColon             // :
+	kindHigh              // from 0x80 on
+	kindDigit             // 0 to 9
+	kindSmall             // a to z
+	kindUnderscore        // _
+	kindEquals            // =
+	kindMark              // ? !
+	kindAt                // @
+	kindParenthesis       // ( )
+	kindBracket           // [ ] { }
+	kindAngle             // < >
+	kindOther             // $ ` | ~, and controls that are no breaks
+	always                // of every value: for what is never the identity
+
+	every = always - 1 // kinds of bytes
+)
+
+// Kinds of which values are often made.
+const (
+	Number    = kindDigit | kindDot | kindDash
+	Word      = Number | kindUpper | kindSmall | kindUnderscore
+	Encoded   = Word | kindPlus | kindSlash | kindEquals // base64, and paths
+	Words     = Word | kindSpace | kindComma
+	Contact   = Words | kindAt | kindPlus | kindColon | kindSlash
+	URL       = Encoded | kindColon | kindMark | kindAmpersand | kindPercent
+	Pairs     = Words | kindEquals | kindSlash | kindPercent // as cookies are
+	Prose     = Words | kindQuote | kindMark | kindParenthesis
+	OtherText = Words | kindHigh
+	Rich      = Prose | Contact | kindHigh
+	Any       = every
 )
 
 // KindsOf returns the kinds of bytes that value has.
@@ -84,15 +146,24 @@ func KindsOf(value string) Kinds {
 }
 
 var kindOf = func() (table [256]Kinds) {
-	for c := 'A'; c <= 'Z'; c++ {
-		table[c] = kindUpper
-	}
-	for c := 0x80; c < 0x100; c++ {
-		table[c] = kindHigh
+	for c := range table {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			table[c] = kindUpper
+		case 'a' <= c && c <= 'z':
+			table[c] = kindSmall
+		case '0' <= c && c <= '9':
+			table[c] = kindDigit
+		case c >= 0x80:
+			table[c] = kindHigh
+		default:
+			table[c] = kindOther
+		}
 	}
 	for kind, bytes := range map[Kinds]string{
 		kindNul: "\x00", kindBreak: "\t\n\v\f\r", kindSpace: " ", kindPercent: "%", kindPlus: "+", kindAmpersand: "&", kindBackslash: `\`,
 		kindQuote: `"'^`, kindComma: ",;", kindSlash: "/", kindStar: "*", kindDash: "-", kindHash: "#", kindDot: ".", kindColon: ":",
+		kindUnderscore: "_", kindEquals: "=", kindMark: "?!", kindAt: "@", kindParenthesis: "()", kindBracket: "[]{}", kindAngle: "<>",
 	} {
 		for i := range len(bytes) {
 			table[bytes[i]] = kind
@@ -101,30 +172,31 @@ var kindOf = func() (table [256]Kinds) {
 	return table
 }()
 
-// all are the transformations that are known, with the bytes that they act on.
+// all are the transformations that are known, with the bytes that they act on and
+// those that they add.
 var all = [...]Transformation{
-	{"none", appendAll, 0},
-	{"lowercase", lowercase, kindUpper | kindHigh},
-	{"removeNulls", removeNulls, kindNul},
-	{"removeWhitespace", removeWhitespace, kindBreak | kindSpace | kindHigh},
-	{"compressWhitespace", compressWhitespace, kindBreak | kindSpace | kindHigh},
-	{"urlDecode", urlDecode, kindPercent | kindPlus},
-	{"urlDecodeUni", urlDecodeUni, kindPercent | kindPlus},
-	{"utf8toUnicode", utf8toUnicode, kindHigh},
-	{"htmlEntityDecode", htmlEntityDecode, kindAmpersand},
-	{"jsDecode", jsDecode, kindBackslash},
-	{"cssDecode", cssDecode, kindBackslash},
-	{"escapeSeqDecode", escapeSeqDecode, kindBackslash},
-	{"cmdLine", cmdLine, kindUpper | kindQuote | kindBackslash | kindSpace | kindComma | kindBreak},
-	{"normalizePath", normalizePath, kindSlash | kindDot},
-	{"normalisePath", normalizePath, kindSlash | kindDot},
-	{"normalizePathWin", normalizePathWin, kindSlash | kindDot | kindBackslash | kindColon | kindSpace},
-	{"normalisePathWin", normalizePathWin, kindSlash | kindDot | kindBackslash | kindColon | kindSpace},
-	{"replaceComments", replaceComments, kindStar},
-	{"removeCommentsChar", removeCommentsChar, kindStar | kindDash | kindHash},
-	{"trim", trim, kindBreak | kindSpace},
-	{"base64Decode", base64Decode, always},
-	{"hexEncode", hexEncode, always},
-	{"sha1", sha1Sum, always},
-	{"length", length, always},
+	{"none", appendAll, 0, nil},
+	{"lowercase", lowercase, kindUpper | kindHigh, []addition{{kindUpper | kindHigh, kindSmall}}},
+	{"removeNulls", removeNulls, kindNul, nil},
+	{"removeWhitespace", removeWhitespace, kindBreak | kindSpace | kindHigh, nil},
+	{"compressWhitespace", compressWhitespace, kindBreak | kindSpace | kindHigh, []addition{{kindBreak | kindHigh, kindSpace}}},
+	{"urlDecode", urlDecode, kindPercent | kindPlus, []addition{{kindPercent, every}, {kindPlus, kindSpace}}},
+	{"urlDecodeUni", urlDecodeUni, kindPercent | kindPlus, []addition{{kindPercent, every}, {kindPlus, kindSpace}}},
+	{"utf8toUnicode", utf8toUnicode, kindHigh, []addition{{kindHigh, kindPercent | kindSmall | kindDigit}}},
+	{"htmlEntityDecode", htmlEntityDecode, kindAmpersand, []addition{{kindAmpersand, every &^ kindNul}}},
+	{"jsDecode", jsDecode, kindBackslash, []addition{{kindBackslash, every}}},
+	{"cssDecode", cssDecode, kindBackslash, []addition{{kindBackslash, every &^ kindNul}}},
+	{"escapeSeqDecode", escapeSeqDecode, kindBackslash, []addition{{kindBackslash, every}}},
+	{"cmdLine", cmdLine, kindUpper | kindQuote | kindBackslash | kindSpace | kindComma | kindBreak, []addition{{kindUpper, kindSmall}, {kindComma | kindBreak, kindSpace}}},
+	{"normalizePath", normalizePath, kindSlash | kindDot, nil},
+	{"normalisePath", normalizePath, kindSlash | kindDot, nil},
+	{"normalizePathWin", normalizePathWin, kindSlash | kindDot | kindBackslash | kindColon | kindSpace, []addition{{kindBackslash, kindSlash}}},
+	{"normalisePathWin", normalizePathWin, kindSlash | kindDot | kindBackslash | kindColon | kindSpace, []addition{{kindBackslash, kindSlash}}},
+	{"replaceComments", replaceComments, kindStar, []addition{{kindStar, kindSpace}}},
+	{"removeCommentsChar", removeCommentsChar, kindStar | kindDash | kindHash, nil},
+	{"trim", trim, kindBreak | kindSpace, nil},
+	{"base64Decode", base64Decode, always, []addition{{always, every}}},
+	{"hexEncode", hexEncode, always, []addition{{always, kindDigit | kindSmall}}},
+	{"sha1", sha1Sum, always, []addition{{always, every}}},
+	{"length", length, always, []addition{{always, kindDigit}}},
 }

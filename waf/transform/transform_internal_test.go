@@ -1,6 +1,8 @@
 package transform
 
 import (
+	"bytes"
+	"encoding/base64"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -75,6 +77,9 @@ func compare(with []Transformation, value string) []string {
 		if tr.Keeps(kinds) && want != value {
 			wrong = append(wrong, fmt.Sprintf("%s keeps %q, the engine makes %q of it", tr.Name(), value, want))
 		}
+		if more := KindsOf(want) &^ tr.Makes(kinds); more != 0 {
+			wrong = append(wrong, fmt.Sprintf("%s adds the kinds %b to %q: the engine makes %q of it", tr.Name(), more, value, want))
+		}
 	}
 	return wrong
 }
@@ -101,8 +106,16 @@ func values(n int) []string {
 	return out
 }
 
+// escapes are values that some transformation makes one byte of.
+func escapes() (out []string) {
+	for c := range 256 {
+		out = append(out, fmt.Sprintf("%%%02x", c), fmt.Sprintf(`\x%02x`, c), fmt.Sprintf(`\%x`, c), fmt.Sprintf(`\%03o`, c), fmt.Sprintf("&#%d;", c), fmt.Sprintf("&#%d", c), "&num;", base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{byte(c)}, 3)))
+	}
+	return out
+}
+
 func TestAgainstEngine(t *testing.T) {
-	for _, value := range values(4000) {
+	for _, value := range append(values(4000), escapes()...) {
 		for _, wrong := range compare(all[:], value) {
 			t.Error(wrong)
 		}
@@ -123,9 +136,9 @@ func TestEveryEscape(t *testing.T) {
 }
 
 // TestSabotage breaks one thing at a time: a transformation that does nothing,
-// and a table that lacks a kind. The comparison must notice each.
+// and a table that lacks a kind, one that is looked for or one that is added. The comparison must notice each.
 func TestSabotage(t *testing.T) {
-	sample := values(1500)
+	sample := append(values(1500), escapes()...)
 	caught := func(with []Transformation) bool {
 		return slices.ContainsFunc(sample, func(value string) bool { return len(compare(with, value)) > 0 })
 	}
@@ -148,6 +161,34 @@ func TestSabotage(t *testing.T) {
 				t.Errorf("nobody noticed that %s overlooks kind %b", tr.name, kind)
 			}
 		}
+		for n, a := range tr.adds {
+			for kind := Kinds(1); kind < always; kind <<= 1 {
+				if a.adds&kind == 0 || (a.on|kindDigit)&kind != 0 { // escapes are made of these themselves
+					continue
+				}
+				with := slices.Clone(all[:])
+				with[i].adds = slices.Clone(tr.adds)
+				with[i].adds[n].adds &^= kind
+				if !caught(with) {
+					t.Errorf("nobody noticed that %s does not add kind %b", tr.name, kind)
+				}
+			}
+		}
+	}
+}
+
+// TestKinds: each byte is of one kind, and those of a kind are found again.
+func TestKinds(t *testing.T) {
+	count := 0
+	for kind := Kinds(1); kind < always; kind <<= 1 {
+		for c := range kind.Bytes() {
+			if count++; KindsOf(string([]byte{c})) != kind {
+				t.Errorf("%q is of kind %b and of %b", c, kind, KindsOf(string([]byte{c})))
+			}
+		}
+	}
+	if count != 256 {
+		t.Errorf("%d bytes have a kind", count)
 	}
 }
 

@@ -28,7 +28,11 @@ var weakPoints = []weakPoint{
 	{"prover/prover.go", "if c.certain || c.open ||", "if c.certain && !sabotaged(\"what always matches does not\") || c.open && !sabotaged(\"what is not known does not match\") ||"},
 	{"prover/prover.go", "decided, out := j.decided>>id.phase&1 != 0, id.rule < 0\n", "decided, out := j.decided>>id.phase&1 != 0 || sabotaged(\"rules of later phases are left out\"), id.rule < 0\n"},
 	{"prover/prover.go", "out = decided && j.Clean(id.phase)", "out = decided && (j.Clean(id.phase) || sabotaged(\"scores are left out\"))"},
-	{"prover/prover.go", "return j.p.sums[phase] && j.dirty&", "return sabotaged(\"all phases are clean\") || j.p.sums[phase] && j.dirty&"},
+	{"prover/prover.go", "return j.p.sums[phase] && j.stirred&", "return sabotaged(\"all phases are clean\") || j.p.sums[phase] && j.stirred&"},
+	{"prover/prover.go", "\t\t\tif r.stirs > 0 && (may", "\t\t\tif r.stirs > 0 && !sabotaged(\"whoever matches changes nothing\") && (may"},
+	{"prover/sums.go", "slices.ContainsFunc(s.set, r.uses().touches)", "slices.ContainsFunc(s.set, r.uses().touches) && !sabotaged(\"who looks at sums changes nothing\")"},
+	{"prover/alphabet.go", "\t\tif kinds&^a == 0 {", "\t\tif kinds&^a == 0 || sabotaged(\"all values are numbers\") {"},
+	{"prover/alphabet.go", "\t\t\tkinds = c.transformations[t].Makes(kinds)\n", "\t\t\tif !sabotaged(\"transformations add nothing to an alphabet\") {\n\t\t\t\tkinds = c.transformations[t].Makes(kinds)\n\t\t\t}\n"},
 	{"prover/prover.go", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] {", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] && !sabotaged(\"who looks away is idle\") {"},
 	{"prover/prover.go", "\t\tif !out {\n\t\t\tif first", "\t\tif !out && !(sabotaged(\"a range takes one that is kept with it\") && first != 0 && i%3 == 0) {\n\t\t\tif first"},
 
@@ -141,7 +145,7 @@ func sabotaged(place string) bool { return Sabotaged == place }
 
 // sighted are the kinds of bytes that are seen: all but one.
 func sighted(kinds transform.Kinds) transform.Kinds {
-	for i := range 17 {
+	for i := range 27 {
 		if Sabotaged == "kind of bytes "+string(rune('a'+i))+" is not seen" {
 			kinds &^= 1 << i
 		}

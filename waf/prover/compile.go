@@ -62,6 +62,9 @@ type rule struct {
 	early int
 	whole bool // where it may match, all rules have to run
 	loose bool // it may be skipped
+	// stirs is how many links have to match for the rule to change something that
+	// what is added up depends on; 0: it never does.
+	stirs int
 	shown bool // it sets what somebody looks at in the end
 	// shownEarly is how many links have to match for that to be set before all of
 	// them have; 0: it is not.
@@ -107,6 +110,7 @@ type lowering struct {
 	plans     map[source]*sourcePlan
 	setters   map[*rule]*chain // of rules that are only followed for what they set
 	reads     []*use           // of rules that the request decides about
+	sums      *sums
 	reasons   []Reason
 }
 
@@ -120,7 +124,7 @@ const (
 
 // compileRules lowers what the walk has left to the request.
 func compileRules(w *walk) (*compiled, []Reason, error) {
-	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns, most: maxSteps, fixed: map[int]bool{}}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, setters: map[*rule]*chain{}, reasons: slices.Clone(w.reasons)}
+	lo := &lowering{walk: w, out: &compiled{keySet: keyPatterns, most: maxSteps, fixed: map[int]bool{}}, operators: make([][]rx.Operator, 3), tests: map[string]int{}, chains: map[string]int{}, patterns: map[string]int{}, plans: map[source]*sourcePlan{}, setters: map[*rule]*chain{}, reasons: slices.Clone(w.reasons), sums: w.sums()}
 	for range lo.operators {
 		lo.index = append(lo.index, map[string]int{})
 	}
@@ -151,7 +155,7 @@ func compileRules(w *walk) (*compiled, []Reason, error) {
 // rule lowers one rule.
 func (lo *lowering) rule(i int) {
 	src := &lo.walk.rules[i]
-	r := &rule{Rule: src, n: len(lo.out.rules), class: lo.walk.class[i], whole: lo.walk.whole[i], loose: lo.walk.loose[i]}
+	r := &rule{Rule: src, n: len(lo.out.rules), class: lo.walk.class[i], whole: lo.walk.whole[i], loose: lo.walk.loose[i], stirs: lo.sums.stirredBy(src)}
 	lo.out.rules = append(lo.out.rules, r)
 	if src.Unclear != "" {
 		return

@@ -180,7 +180,8 @@ type Judge struct {
 	reader   reader
 	decided  uint8 // bits of the phases that were judged
 	removed  uint8 // and of those that Remove was called for
-	dirty    uint8 // and of those of which a rule that sets something may match
+	dirty    uint8 // and of those of which a rule that sets or shows something may match
+	stirred  uint8 // and of those of which one may match that what is added up depends on
 	early    bool  // a rule may set something without matching as a whole
 	answer   Answer
 }
@@ -212,7 +213,7 @@ func (j *Judge) Close() {
 	clear(j.keep)
 	clear(j.started)
 	j.reader.forget()
-	j.f, j.decided, j.removed, j.dirty, j.early, j.answer, j.excluded, j.narrowed = nil, 0, 0, 0, false, Proven, j.excluded[:0], j.narrowed[:0]
+	j.f, j.decided, j.removed, j.dirty, j.stirred, j.early, j.answer, j.excluded, j.narrowed = nil, 0, 0, 0, 0, false, Proven, j.excluded[:0], j.narrowed[:0]
 	j.p.judges.Put(j)
 }
 
@@ -246,6 +247,9 @@ func (j *Judge) Phase(n int) Answer {
 		j.early = j.early || early
 		if r.class != narrowing {
 			j.dirty |= 1 << n
+			if r.stirs > 0 && (may || reached >= r.stirs) {
+				j.stirred |= 1 << n
+			}
 		}
 		switch {
 		case r.whole:
@@ -263,9 +267,9 @@ func (j *Judge) Phase(n int) Answer {
 
 // Clean reports whether all that a phase, which was judged, sets is what it would
 // set in a request that no rule with an effect matches. Then none of its rules has
-// to run for what it sets.
+// to run for what it sets: nothing may match, or only rules that log and do no more.
 func (j *Judge) Clean(phase int) bool {
-	return j.p.sums[phase] && j.dirty&(1<<(phase+1)-1) == 0
+	return j.p.sums[phase] && j.stirred&(1<<(phase+1)-1) == 0
 }
 
 // Matched reports whether a rule that has matched has changed anything that later
@@ -366,8 +370,10 @@ func (j *Judge) may(r *rule) (may bool, reached int) {
 			return false, k
 		}
 	}
-	may = r.Unclear != "" || r.chain == nil || r.chain.may(r, j.f, j.starts, j.isNarrowed)
-	return may, len(r.conds)
+	if r.Unclear != "" || r.chain == nil || r.chain.may(r, j.f, j.starts, j.isNarrowed) {
+		return true, len(r.conds)
+	}
+	return false, len(r.conds) - 1 // if all links matched, the rule would
 }
 
 // starts reports whether the first link of a rule may have matched. The rule stands

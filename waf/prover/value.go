@@ -374,6 +374,7 @@ func (c *compiled) scan(set int, atoms map[int][]atom) scan {
 		}
 	}
 	if len(rest) > 0 {
+		slices.Sort(rest)
 		sc.rest = c.class(set, rest)
 	}
 	return sc

@@ -2,6 +2,8 @@ package rx
 
 import (
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -133,5 +135,33 @@ func TestSameAnswers(t *testing.T) {
 				t.Fatalf("operator %d: %q = %v by a scratch in use, %v by a new one", i, value, got.Has(i), fresh.Has(i))
 			}
 		}
+	}
+}
+
+// TestIdle: who has learned most is used again first, more are kept than processors,
+// and not without end.
+func TestIdle(t *testing.T) {
+	s, err := Compile([]Operator{{Kind: Pattern, Text: "a+b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*Scratch
+	for range runtime.GOMAXPROCS(0) + 5 {
+		all = append(all, s.Acquire())
+	}
+	for _, sc := range all {
+		s.Release(sc)
+	}
+	kept := runtime.GOMAXPROCS(0) + 2
+	if len(s.idle.list) != kept {
+		t.Errorf("%d are kept, want %d", len(s.idle.list), kept)
+	}
+	for i := kept - 1; i >= 0; i-- {
+		if s.Acquire() != all[i] {
+			t.Errorf("number %d is not used again in its turn", i)
+		}
+	}
+	if sc := s.Acquire(); slices.Contains(all, sc) {
+		t.Error("one is used twice at once")
 	}
 }

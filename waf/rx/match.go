@@ -3,7 +3,9 @@ package rx
 import (
 	"iter"
 	"math/bits"
+	"runtime"
 	"strings"
+	"sync"
 )
 
 // A Scratch is the memory that the matching of a value needs, and the states
@@ -44,21 +46,44 @@ func (s *Set) NewScratch() *Scratch {
 // Acquire returns a scratch that was released, which knows what it has
 // learned, or a new one.
 func (s *Set) Acquire() *Scratch {
-	select {
-	case sc := <-s.idle:
+	if sc := s.idle.take(); sc != nil {
 		return sc
-	default:
-		return s.NewScratch()
+	}
+	return s.NewScratch()
+}
+
+// Release keeps the scratch for the next Acquire. Answers that it gave are void.
+func (s *Set) Release(sc *Scratch) {
+	s.idle.Lock()
+	defer s.idle.Unlock()
+	if len(s.idle.list) < s.idle.most {
+		s.idle.list = append(s.idle.list, sc)
 	}
 }
 
-// Release keeps the scratch for the next Acquire. As many are kept as there are
-// processors. Answers that it gave are void.
-func (s *Set) Release(sc *Scratch) {
-	select {
-	case s.idle <- sc:
-	default:
+// idleScratches are those that wait to be used again; the one that was used last is
+// the first to be taken. There are at most as many as processors and some more:
+// more goroutines than processors may run, and one whose scratch begins anew each
+// time is half as fast.
+type idleScratches struct {
+	sync.Mutex
+	list []*Scratch
+	most int
+}
+
+func newIdle() idleScratches { return idleScratches{most: runtime.GOMAXPROCS(0) + 2} }
+
+// take returns one; nil if there is none.
+func (i *idleScratches) take() *Scratch {
+	i.Lock()
+	defer i.Unlock()
+	last := len(i.list) - 1
+	if last < 0 {
+		return nil
 	}
+	sc := i.list[last]
+	i.list = i.list[:last]
+	return sc
 }
 
 // An Answer says which operators of a class match a value. It is valid until

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +31,7 @@ type Set struct {
 	limits    limits
 	alphabets []*alphabet
 	fold      func(dst []byte, value string) ([]byte, bool)
-	idle      chan *Scratch
+	idle      idleScratches
 }
 
 // A trail is a way of an operator, as it is looked for.
@@ -100,7 +99,7 @@ func Compile(operators []Operator, alphabets ...ByteSet) (*Set, error) {
 
 func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error) {
 	began := time.Now()
-	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: make(chan *Scratch, runtime.GOMAXPROCS(0))}
+	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: newIdle()}
 	s.literals = make([][]literal, len(operators))
 	for _, bytes := range alphabets {
 		s.alphabets = append(s.alphabets, s.newAlphabet(bytes))

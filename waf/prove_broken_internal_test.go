@@ -31,7 +31,7 @@ var weakPoints = []weakPoint{
 	{"prover/prover.go", "return j.p.sums[phase] && j.stirred&", "return sabotaged(\"all phases are clean\") || j.p.sums[phase] && j.stirred&"},
 	{"prover/prover.go", "\t\t\tif r.stirs > 0 && (may", "\t\t\tif r.stirs > 0 && !sabotaged(\"whoever matches changes nothing\") && (may"},
 	{"prover/sums.go", "slices.ContainsFunc(s.set, r.uses().touches)", "slices.ContainsFunc(s.set, r.uses().touches) && !sabotaged(\"who looks at sums changes nothing\")"},
-	{"prover/alphabet.go", "\t\tif kinds&^a == 0 {", "\t\tif kinds&^a == 0 || sabotaged(\"all values are numbers\") {"},
+	{"prover/alphabet.go", "\t\tif kinds&^a == 0 {", "\t\tif kinds&^a == 0 || sabotaged(\"all values are words\") {"},
 	{"prover/alphabet.go", "\t\t\tkinds = c.transformations[t].Makes(kinds)\n", "\t\t\tif !sabotaged(\"transformations add nothing to an alphabet\") {\n\t\t\t\tkinds = c.transformations[t].Makes(kinds)\n\t\t\t}\n"},
 	{"prover/prover.go", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] {", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] && !sabotaged(\"who looks away is idle\") {"},
 	{"prover/prover.go", "\t\tif !out {\n\t\t\tif first", "\t\tif !out && !(sabotaged(\"a range takes one that is kept with it\") && first != 0 && i%3 == 0) {\n\t\t\tif first"},

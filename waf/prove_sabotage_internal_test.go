@@ -379,7 +379,9 @@ var unseen = map[string]string{
 	"what a phase has read is all there is": "no variable with several values grows once a phase has read it",
 	"what came later is not told":           "the same",
 	"what a value was does not matter":      "rules that cannot match by what a value was are left out, whatever the engine is told",
-	"kind of bytes r is not seen":           "it is that of digits, which no transformation changes and all alphabets have",
+	"kind of bytes r is not seen":           "digits, which no transformation changes and all alphabets have",
+	"kind of bytes s is not seen":           "small letters: the same",
+	"kind of bytes t is not seen":           "the underscore: the same",
 	"who looks at sums changes nothing":     "the policies of the contests add up what depends on the request; TestSums has one that does not",
 	"!@pmfromfile never matches":            "one rule has it (951100), which skips rules that cannot match without what it looks for",
 }

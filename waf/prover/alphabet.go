@@ -10,8 +10,7 @@ import (
 // transformed for its sake. They are few, so that whoever makes up values does not
 // have the prover make up steps, and go from the smaller to the larger ones.
 var alphabets = [...]transform.Kinds{
-	transform.Number, transform.Word, transform.Encoded, transform.Words, transform.Contact, transform.URL, transform.Pairs,
-	transform.Prose, transform.OtherText, transform.Rich, transform.Any,
+	transform.Word, transform.Words, transform.URL, transform.Pairs, transform.Text, transform.Any,
 }
 
 // alphabetOf returns the index of the smallest alphabet that has all of the kinds.

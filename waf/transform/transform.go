@@ -121,19 +121,14 @@ const (
 	every = always - 1 // kinds of bytes
 )
 
-// Kinds of which values are often made.
+// Kinds of which values are often made, each with all those of a word.
 const (
-	Number    = kindDigit | kindDot | kindDash
-	Word      = Number | kindUpper | kindSmall | kindUnderscore
-	Encoded   = Word | kindPlus | kindSlash | kindEquals // base64, and paths
-	Words     = Word | kindSpace | kindComma
-	Contact   = Words | kindAt | kindPlus | kindColon | kindSlash
-	URL       = Encoded | kindColon | kindMark | kindAmpersand | kindPercent
-	Pairs     = Words | kindEquals | kindSlash | kindPercent // as cookies are
-	Prose     = Words | kindQuote | kindMark | kindParenthesis
-	OtherText = Words | kindHigh
-	Rich      = Prose | Contact | kindHigh
-	Any       = every
+	Word  = kindDigit | kindUpper | kindSmall | kindUnderscore | kindDash | kindDot
+	Words = Word | kindSpace | kindComma
+	URL   = Word | kindSlash | kindColon | kindMark | kindAmpersand | kindEquals | kindPlus | kindPercent // and base64
+	Pairs = Words | kindEquals | kindSlash | kindPercent                                                  // as cookies are
+	Text  = Words | kindQuote | kindMark | kindParenthesis | kindAt | kindPlus | kindColon | kindSlash | kindHigh
+	Any   = every
 )
 
 // KindsOf returns the kinds of bytes that value has.

@@ -3,7 +3,6 @@ package rx
 import (
 	"iter"
 	"math/bits"
-	"runtime"
 	"strings"
 	"sync"
 )
@@ -53,37 +52,41 @@ func (s *Set) Acquire() *Scratch {
 }
 
 // Release keeps the scratch for the next Acquire. Answers that it gave are void.
-func (s *Set) Release(sc *Scratch) {
-	s.idle.Lock()
-	defer s.idle.Unlock()
-	if len(s.idle.list) < s.idle.most {
-		s.idle.list = append(s.idle.list, sc)
-	}
-}
+func (s *Set) Release(sc *Scratch) { s.idle.put(sc) }
 
 // idleScratches are those that wait to be used again; the one that was used last is
-// the first to be taken. There are at most as many as processors and some more:
-// more goroutines than processors may run, and one whose scratch begins anew each
-// time is half as fast.
+// the first to be taken. As many are kept as processors. More goroutines than that
+// may run for a while, and one whose scratch begins anew each time is half as fast:
+// the others wait until the garbage collector takes them.
 type idleScratches struct {
-	sync.Mutex
-	list []*Scratch
-	most int
+	mu    sync.Mutex
+	list  []*Scratch
+	most  int
+	spare sync.Pool
 }
-
-func newIdle() idleScratches { return idleScratches{most: runtime.GOMAXPROCS(0) + 2} }
 
 // take returns one; nil if there is none.
 func (i *idleScratches) take() *Scratch {
-	i.Lock()
-	defer i.Unlock()
-	last := len(i.list) - 1
-	if last < 0 {
-		return nil
+	i.mu.Lock()
+	if last := len(i.list) - 1; last >= 0 {
+		defer i.mu.Unlock()
+		sc := i.list[last]
+		i.list = i.list[:last]
+		return sc
 	}
-	sc := i.list[last]
-	i.list = i.list[:last]
+	i.mu.Unlock()
+	sc, _ := i.spare.Get().(*Scratch)
 	return sc
+}
+
+func (i *idleScratches) put(sc *Scratch) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.list) < i.most {
+		i.list = append(i.list, sc)
+	} else {
+		i.spare.Put(sc)
+	}
 }
 
 // An Answer says which operators of a class match a value. It is valid until

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +100,7 @@ func Compile(operators []Operator, alphabets ...ByteSet) (*Set, error) {
 
 func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error) {
 	began := time.Now()
-	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: newIdle()}
+	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: idleScratches{most: runtime.GOMAXPROCS(0)}}
 	s.literals = make([][]literal, len(operators))
 	for _, bytes := range alphabets {
 		s.alphabets = append(s.alphabets, s.newAlphabet(bytes))

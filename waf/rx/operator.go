@@ -72,11 +72,6 @@ func ReadPhrases(file []byte) ([]string, error) {
 	return list, nil
 }
 
-// A byteSet holds byte values.
-type byteSet [4]uint64
-
-func (b *ByteSet) add(c byte) { b[c>>6] |= 1 << (c & 63) }
-
 // parseRanges reads the argument of @validateByteRange: numbers and ranges of
 // numbers, separated by commas.
 func parseRanges(text string) (*ByteSet, error) {

@@ -50,7 +50,7 @@ func newOracle(tb testing.TB, op Operator) oracle {
 			return func(value string) bool {
 				for i := range len(value) {
 					with := *set
-					if with.add(value[i]); with != *set {
+					if with.Add(value[i]); with != *set {
 						return true
 					}
 				}

@@ -34,7 +34,7 @@ differential: ## the fast engine against the stock one over half a million reque
 	SABOTAGE=all $(GO) test -count=1 -timeout 1h -v -run '^TestSabotage$$' ./waf
 	sh .ci/fuzz $(FUZZTIME) Differential
 
-bench: ## what a request costs each proxy, with and without rules, through sockets (7 minutes; BENCH_ROUNDS=1 BENCH_MIXES=tiny,form is shorter)
+bench: ## what a request costs each proxy, with and without rules, through sockets (10 minutes; BENCH_ROUNDS=1 BENCH_MIXES=tiny,form is shorter)
 	@$(GO) run ./internal/bench
 
 siege: ## how long visitors wait while 200 connections send the worst requests known (3 minutes)

@@ -61,6 +61,9 @@ func TestPossible(t *testing.T) {
 // TestPossibleCore: whatever matches an operator of the Core Rule Set is possible in
 // what it is made of, and ordinary texts leave few operators.
 func TestPossibleCore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many values, on one goroutine")
+	}
 	rules, s, class := crsSet(t, tools)
 	var ops []Operator
 	for _, r := range rules {

@@ -138,6 +138,9 @@ func TestEveryEscape(t *testing.T) {
 // TestSabotage breaks one thing at a time: a transformation that does nothing,
 // and a table that lacks a kind, one that is looked for or one that is added. The comparison must notice each.
 func TestSabotage(t *testing.T) {
+	if testing.Short() {
+		t.Skip("exhaustive, and on one goroutine")
+	}
 	sample := append(values(1500), escapes()...)
 	caught := func(with []Transformation) bool {
 		return slices.ContainsFunc(sample, func(value string) bool { return len(compare(with, value)) > 0 })

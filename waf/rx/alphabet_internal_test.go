@@ -65,11 +65,8 @@ func TestPossibleCore(t *testing.T) {
 		t.Skip("many values, on one goroutine")
 	}
 	rules, s, class := crsSet(t, tools)
-	var ops []Operator
-	for _, r := range rules {
-		ops = append(ops, r.Operator)
-	}
-	trees, all := treesOf(t, tools, ops), payloads(t)
+	ops, all := operatorsOf(rules), payloads(t)
+	trees := treesOf(t, tools, ops)
 	random, sc := rand.New(rand.NewPCG(3, 4)), s.NewScratch()
 	matched := 0
 	for range values(t, 3000) {

@@ -60,20 +60,27 @@ func payloads(tb testing.TB) []string {
 func crsSet(tb testing.TB, with tool) ([]named, *Set, *Class) {
 	tb.Helper()
 	rules := coreRules(tb)
-	var ops []Operator
-	var every []int
-	for i, r := range rules {
-		ops, every = append(ops, r.Operator), append(every, i)
-	}
-	s, err := compile(ops, nil, with)
+	s, err := compile(operatorsOf(rules), nil, with)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	every := make([]int, len(rules))
+	for i := range every {
+		every[i] = i
 	}
 	c, err := s.Class(every...)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return rules, s, c
+}
+
+func operatorsOf(rules []named) []Operator {
+	ops := make([]Operator, len(rules))
+	for i, r := range rules {
+		ops[i] = r.Operator
+	}
+	return ops
 }
 
 // values is how many values a comparison takes: n, or RX_VALUES times as many.

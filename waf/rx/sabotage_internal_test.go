@@ -7,10 +7,17 @@ import (
 	"testing"
 )
 
+// but is the whole tool with a part changed.
+func but(change func(*tool)) tool {
+	t := tools
+	change(&t)
+	return t
+}
+
 // broken tools, each as a plausible mistake would make it.
 var broken = map[string]tool{
-	"a literal is lost": {
-		ways: func(x extractor, re *syntax.Regexp) []way {
+	"a literal is lost": but(func(t *tool) {
+		t.ways = func(x extractor, re *syntax.Regexp) []way {
 			out := x.ways(re)
 			for _, w := range out {
 				if len(w[0]) > 1 {
@@ -18,15 +25,10 @@ var broken = map[string]tool{
 				}
 			}
 			return out
-		},
-		program: newProgram,
-		loosen:  loosen,
-		fold:    foldLetters,
-		allows:  (*alphabet).allows,
-	},
-	"case is folded in ASCII only": {
-		ways: extractor.ways,
-		program: func(p *syntax.Prog, bytes bool) *program {
+		}
+	}),
+	"case is folded in ASCII only": but(func(t *tool) {
+		t.program = func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op >= syntax.InstRune && len(in.Rune) == 1 && syntax.Flags(in.Arg)&syntax.FoldCase != 0 {
 					var ascii []rune
@@ -41,42 +43,30 @@ var broken = map[string]tool{
 				}
 			}
 			return newProgram(p, bytes)
-		},
-		loosen: loosen,
-		fold:   foldLetters,
-		allows: (*alphabet).allows,
-	},
-	"word boundaries are ignored": {
-		ways: extractor.ways,
-		program: func(p *syntax.Prog, bytes bool) *program {
+		}
+	}),
+	"word boundaries are ignored": but(func(t *tool) {
+		t.program = func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyWordBoundary {
 					in.Op = syntax.InstNop
 				}
 			}
 			return newProgram(p, bytes)
-		},
-		loosen: loosen,
-		fold:   foldLetters,
-		allows: (*alphabet).allows,
-	},
-	"the start of a line is the start of the text": {
-		ways: extractor.ways,
-		program: func(p *syntax.Prog, bytes bool) *program {
+		}
+	}),
+	"the start of a line is the start of the text": but(func(t *tool) {
+		t.program = func(p *syntax.Prog, bytes bool) *program {
 			for i := range p.Inst {
 				if in := &p.Inst[i]; in.Op == syntax.InstEmptyWidth && syntax.EmptyOp(in.Arg) == syntax.EmptyBeginLine {
 					in.Arg = uint32(syntax.EmptyBeginText)
 				}
 			}
 			return newProgram(p, bytes)
-		},
-		loosen: loosen,
-		fold:   foldLetters,
-		allows: (*alphabet).allows,
-	},
-	"invalid bytes are skipped": {
-		ways: extractor.ways,
-		program: func(p *syntax.Prog, bytes bool) *program {
+		}
+	}),
+	"invalid bytes are skipped": but(func(t *tool) {
+		t.program = func(p *syntax.Prog, bytes bool) *program {
 			out := newProgram(p, bytes)
 			if out != nil && !bytes {
 				for b := 0x80; b < 0x100; b++ {
@@ -85,58 +75,35 @@ var broken = map[string]tool{
 				out.bytes = true
 			}
 			return out
-		},
-		loosen: loosen,
-		fold:   foldLetters,
-		allows: (*alphabet).allows,
-	},
-	"a looser pattern is a stricter one": {
-		ways:    extractor.ways,
-		program: newProgram,
-		loosen: func(re *syntax.Regexp) (*syntax.Regexp, bool) {
+		}
+	}),
+	"a looser pattern is a stricter one": but(func(t *tool) {
+		t.loosen = func(re *syntax.Regexp) (*syntax.Regexp, bool) {
 			loose, changed := loosen(re)
 			shorten(loose)
 			return loose, changed
-		},
-		fold:   foldLetters,
-		allows: (*alphabet).allows,
-	},
-	"values are not read a second time": {
-		ways:    extractor.ways,
-		program: newProgram,
-		loosen:  loosen,
-		fold:    func(dst []byte, _ string) ([]byte, bool) { return dst, false },
-		allows:  (*alphabet).allows,
-	},
-	"an alphabet has letters of one case": {
-		ways:    extractor.ways,
-		program: newProgram,
-		loosen:  loosen,
-		fold:    foldLetters,
-		allows: func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
+		}
+	}),
+	"values are not read a second time": but(func(t *tool) {
+		t.fold = func(dst []byte, _ string) ([]byte, bool) { return dst, false }
+	}),
+	"an alphabet has letters of one case": but(func(t *tool) {
+		t.allows = func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
 			return re.Op != syntax.OpLiteral || !slices.ContainsFunc(re.Rune, func(r rune) bool { return !a.any(r, r, onBytes) })
-		},
-	},
-	"an alphabet has to have all branches": {
-		ways:    extractor.ways,
-		program: newProgram,
-		loosen:  loosen,
-		fold:    foldLetters,
-		allows: func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
+		}
+	}),
+	"an alphabet has to have all branches": but(func(t *tool) {
+		t.allows = func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
 			return re.Op != syntax.OpAlternate || !slices.ContainsFunc(re.Sub, func(re *syntax.Regexp) bool { return !a.allows(re, onBytes) })
-		},
-	},
-	"no alphabet has bytes beyond ASCII": {
-		ways:    extractor.ways,
-		program: newProgram,
-		loosen:  loosen,
-		fold:    foldLetters,
-		allows: func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
+		}
+	}),
+	"no alphabet has bytes beyond ASCII": but(func(t *tool) {
+		t.allows = func(a *alphabet, re *syntax.Regexp, onBytes bool) bool {
 			less := *a
 			less.high, less.bytes[2], less.bytes[3] = false, 0, 0
 			return less.allows(re, onBytes)
-		},
-	},
+		}
+	}),
 }
 
 // shorten makes of each x{n,} in the tree an x{n}.
@@ -177,11 +144,7 @@ func TestSabotage(t *testing.T) {
 			}
 		}
 		rules, _, class := crsSet(t, with)
-		var ops []Operator
-		for _, r := range rules {
-			ops = append(ops, r.Operator)
-		}
-		trees := treesOf(t, with, ops)
+		trees := treesOf(t, with, operatorsOf(rules))
 		_, _, right := crsSet(t, tools)
 		random := rand.New(rand.NewPCG(1, 2))
 		broken, whole := class.set.NewScratch(), right.set.NewScratch()

@@ -51,22 +51,20 @@ func BenchmarkEngine(b *testing.B) {
 			generator, next := traffic.New(mix.Name, traffic.Fresh, 1), 0
 			b.Run(mix.Name+"/"+way.name, func(b *testing.B) {
 				b.ReportAllocs()
-				var cpu int64
 				proven, wrong := 0, 0
-				for done := 0; done < b.N; {
-					b.StopTimer()
-					var batch []traffic.Request
-					var asked []*gate.Request
-					for bytes := 0; len(batch) < min(4096, b.N-done) && bytes < 32<<20; next++ {
+				var batch []traffic.Request
+				var asked []*gate.Request
+				inBatches(b, func(most int) int {
+					batch, asked = nil, nil
+					for bytes := 0; len(batch) < min(4096, most) && bytes < 32<<20; next++ {
 						batch = append(batch, generator.Request(next))
 						last := &batch[len(batch)-1]
 						asked = append(asked, received(last))
 						bytes += len(last.Body)
 					}
-					done += len(batch)
 					runtime.GC() // what it took to make them is not theirs
-					began := testkit.CPU(b)
-					b.StartTimer()
+					return len(batch)
+				}, func() {
 					for i, r := range asked {
 						passed, clean := way.judge(b, r, batch[i].Body)
 						// Of thousands of made-up texts one may look like an attack.
@@ -79,15 +77,30 @@ func BenchmarkEngine(b *testing.B) {
 							proven++
 						}
 					}
-					cpu += testkit.CPU(b) - began
-				}
-				b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+				})
 				if way.name != "coraza" {
 					b.ReportMetric(float64(proven)/float64(b.N), "proven")
 				}
 			})
 		}
 	}
+}
+
+// inBatches measures b.N requests, some at a time: to stop the clock takes longer than
+// to judge one. prepare makes at least one of them and no more than most, and returns
+// how many; judge, which is what is measured, judges these. The CPU time is a metric.
+func inBatches(b *testing.B, prepare func(most int) int, judge func()) {
+	b.Helper()
+	var cpu int64
+	for done := 0; done < b.N; {
+		b.StopTimer()
+		done += prepare(b.N - done)
+		began := testkit.CPU(b)
+		b.StartTimer()
+		judge()
+		cpu += testkit.CPU(b) - began
+	}
+	b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
 }
 
 // stockWAF is the Core Rule Set at level 1 as Coraza documents it, with the
@@ -187,17 +200,14 @@ func BenchmarkFloor(b *testing.B) {
 					requests[i] = traffic.New(mix, traffic.Fresh, 1).Request(i)
 				}
 				b.ReportAllocs()
-				var cpu int64
-				for done := 0; done < b.N; {
-					// To stop the clock takes longer than to judge a request.
-					b.StopTimer()
-					asked := make([]*gate.Request, min(len(requests), b.N-done))
+				var asked []*gate.Request
+				inBatches(b, func(most int) int {
+					asked = make([]*gate.Request, min(len(requests), most))
 					for i := range asked {
 						asked[i] = received(&requests[i])
 					}
-					done += len(asked)
-					began := testkit.CPU(b)
-					b.StartTimer()
+					return len(asked)
+				}, func() {
 					for _, r := range asked {
 						t := e.Begin(r)
 						v := t.Request()
@@ -205,9 +215,7 @@ func BenchmarkFloor(b *testing.B) {
 							b.Fatalf("%s, %+v", v.Reason, in)
 						}
 					}
-					cpu += testkit.CPU(b) - began
-				}
-				b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+				})
 			})
 		}
 	}
@@ -224,26 +232,22 @@ func BenchmarkLevels(b *testing.B) {
 			for _, mix := range []string{traffic.Tiny, traffic.Browsing, traffic.Form, traffic.JSON1K} {
 				generator, next := traffic.New(mix, traffic.Fresh, 1), 0
 				b.Run(fmt.Sprintf("level-%d/%s/%s", level, mix, kind), func(b *testing.B) {
-					var cpu int64
 					proven := 0
-					for done := 0; done < b.N; {
-						b.StopTimer()
-						batch := make([]*gate.Request, min(32, b.N-done))
+					var batch []*gate.Request
+					inBatches(b, func(most int) int {
+						batch = make([]*gate.Request, min(32, most))
 						for i := range batch {
 							r := generator.Request(next)
 							batch[i], next = received(&r), next+1
 						}
-						done += len(batch)
-						began := testkit.CPU(b)
-						b.StartTimer()
+						return len(batch)
+					}, func() {
 						for _, r := range batch {
 							if _, clean := judgeOurs(b, e, r); clean {
 								proven++
 							}
 						}
-						cpu += testkit.CPU(b) - began
-					}
-					b.ReportMetric(float64(cpu)/float64(b.N), "cpu-ns/op")
+					})
 					b.ReportMetric(float64(proven)/float64(b.N), "proven")
 				})
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/bits"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"sallyport/waf/prover"
+	"sallyport/waf/transform"
 )
 
 // breakAt breaks the prover at a place. Nil, unless it was compiled to be broken.
@@ -273,7 +275,7 @@ func placeSabotages() []sabotage {
 			add(m[1])
 		}
 	}
-	for i := range 27 {
+	for i := range bits.OnesCount32(uint32(transform.Any)) {
 		add(fmt.Sprintf("kind of bytes %c is not seen", 'a'+i))
 	}
 	return out

@@ -136,7 +136,8 @@ func TestEveryEscape(t *testing.T) {
 }
 
 // TestSabotage breaks one thing at a time: a transformation that does nothing,
-// and a table that lacks a kind, one that is looked for or one that is added. The comparison must notice each.
+// and a table that lacks a kind, one that is looked for or one that is added. The
+// comparison must notice each.
 func TestSabotage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("exhaustive, and on one goroutine")

@@ -35,8 +35,8 @@ func (r *row) least() int {
 	return n
 }
 
-// ratio is what a server's request costs beside another one's: over all rounds, and in the
-// rounds where it is smallest and largest.
+// ratio is what a server's request costs beside another one's: over all rounds, and
+// in the rounds where it is smallest and largest.
 func (r *row) ratio(a, b int) (all, smallest, largest float64) {
 	smallest = math.Inf(1)
 	for i := range r.samples[a] {

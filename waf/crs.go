@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"weak"
 
 	coreruleset "github.com/corazawaf/coraza-coreruleset/v4"
 
@@ -30,7 +31,10 @@ const outboundFile = "RESPONSE-959-"
 
 // A core is the Core Rule Set of a policy: what is loaded before the rule
 // files of rules_before, and what between them and those of rules_after.
-type core struct{ setup, rules []source }
+type core struct {
+	setup, rules []source
+	shared       *[]source // what of it all policies share
+}
 
 // coreRules reads the Core Rule Set that the policy names, with what the
 // policy tells it before, our own request rules ahead of its scoring, and our
@@ -42,10 +46,10 @@ func (l *loader) coreRules(key string, p Policy) (core, error) {
 	case crsOff:
 		return core{}, nil
 	case crsBuiltin, "":
-		if c.rules, err = embeddedRules(); err != nil {
+		if c.shared, err = embeddedRules(); err != nil {
 			return core{}, err
 		}
-		c.rules = slices.Clone(c.rules)
+		c.rules = slices.Clone(*c.shared)
 	default:
 		if c = l.ownRules(key, p.CRS); len(c.rules) == 0 {
 			return core{}, nil // reported
@@ -80,9 +84,30 @@ func (c *core) insert(name, before string) error {
 	return err
 }
 
-// embeddedRules are the files of the embedded Core Rule Set, which all policies
-// share. They must not be changed.
-var embeddedRules = sync.OnceValues(func() ([]source, error) {
+// embedded are the files of the embedded Core Rule Set for as long as anybody holds
+// them: they are megabytes, and nothing once the policies are made.
+var embedded struct {
+	sync.Mutex
+	files weak.Pointer[[]source]
+}
+
+// embeddedRules returns the files of the embedded Core Rule Set, which the policies
+// that are made at one time share. They must not be changed.
+func embeddedRules() (*[]source, error) {
+	embedded.Lock()
+	defer embedded.Unlock()
+	if files := embedded.files.Value(); files != nil {
+		return files, nil
+	}
+	files, err := readEmbedded()
+	if err != nil {
+		return nil, err
+	}
+	embedded.files = weak.Make(&files)
+	return &files, nil
+}
+
+func readEmbedded() ([]source, error) {
 	names, err := fs.Glob(coreruleset.FS, "@owasp_crs/*.conf")
 	if err != nil || len(names) == 0 {
 		return nil, errors.Join(errors.New("the embedded Core Rule Set is empty"), err)
@@ -108,7 +133,7 @@ var embeddedRules = sync.OnceValues(func() ([]source, error) {
 		out = append(out, s)
 	}
 	return out, nil
-})
+}
 
 // ownRules reads a Core Rule Set of the operator from a directory: as it is
 // unpacked from a release, with its rules in a directory rules, or the

@@ -44,6 +44,7 @@ func (r *ruleset) close() error {
 // A plan is everything that a ruleset is compiled from, in order.
 type plan struct {
 	sources []source
+	shared  *[]source // keeps what of them all policies share, while others are made
 	data    map[string][]byte
 	// exclusions are what is left out, when the rules are built and when they
 	// run.
@@ -74,7 +75,7 @@ func planFor(name string, p Policy) (plan, gate.Diagnostics, error) {
 	rules := catalogue(sources)
 	l.diags = append(l.diags, idle(sources, rules)...)
 	l.diags = append(l.diags, misplaced(sources, rules)...)
-	out := plan{sources: sources, data: l.data}
+	out := plan{sources: sources, shared: crs.shared, data: l.data}
 	if !l.diags.Fatal() { // else ids may be missing for another reason
 		l.diags = append(l.diags, out.exclude(p, rules, time.Now())...)
 	}

@@ -29,6 +29,7 @@ type compiled struct {
 	plans           []*sourcePlan
 	steps           atomic.Int64 // that states have made
 	most            int64        // of them, from which all are forgotten
+	shared          shared       // of their states and scans
 	rules           []*rule      // those that the request decides about, in the order in which they run
 	// fixed are the ids of rules that others take for run: what they set is set from
 	// the start, or what they skip is never looked at.

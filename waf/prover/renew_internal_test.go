@@ -50,3 +50,39 @@ func TestRenew(t *testing.T) {
 		t.Error("after all was forgotten, another answer")
 	}
 }
+
+// TestShared holds that values that come to the same looks on different ways are at
+// the same state, and that steps which look for the same share how.
+func TestShared(t *testing.T) {
+	rule := Rule{ID: 1, Phase: 1, Links: []Link{{Log: true,
+		Targets:         []Target{{Name: "ARGS_GET", Variable: vars.ArgsGet}},
+		Transformations: []string{"urlDecodeUni", "htmlEntityDecode"},
+		Operator:        Operator{Name: "rx", Argument: "needle"}}}}
+	p, err := New([]Rule{rule}, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(value string) Answer {
+		var f Facts
+		f.Add(vars.ArgsGet, "a", value)
+		j := p.Judge(&f, nil)
+		defer j.Close()
+		return j.Phase(1)
+	}
+	for value, want := range map[string]Answer{"hay": Proven, "%20hay": Proven, "%20&amp;hay": Proven, "&amp;hay": Proven, "n%65edle": Guided, "needl&#101;": Guided, "n&#x65;edl%65": Guided} {
+		if got := ask(value); got != want {
+			t.Errorf("%q: %d, not %d", value, got, want)
+		}
+	}
+	// As it is, with the first transformation done, with both.
+	if states := len(p.shared.states); states != 3 {
+		t.Errorf("%d states", states)
+	}
+	if scans := len(p.shared.scans); scans != 1 {
+		t.Errorf("%d scans", scans)
+	}
+	p.renew()
+	if states, scans := len(p.shared.states), len(p.shared.scans); states != 1 || scans != 0 {
+		t.Errorf("after all was forgotten, %d states and %d scans", states, scans)
+	}
+}

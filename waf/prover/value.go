@@ -1,6 +1,8 @@
 package prover
 
 import (
+	"encoding/binary"
+	"fmt"
 	"maps"
 	"math/bits"
 	"regexp"
@@ -45,12 +47,14 @@ type selector struct {
 
 // Bounds of what is compiled while requests are judged: combinations of patterns
 // that keys match, beyond which a coarser plan answers, at a price but no less
-// exactly, kinds of values at one state, and steps of all states together, beyond
-// which all are forgotten: a few megabytes, and soon made again.
+// exactly, kinds of values at one state, steps of all states together, beyond
+// which all are forgotten: a few megabytes, and soon made again, and states that are
+// shared.
 const (
 	maxCombinations = 64
 	maxKinds        = 512
 	maxSteps        = 4096
+	maxStates       = 2 * maxSteps
 )
 
 // A plan says for the values of one source what to look for in them.
@@ -165,6 +169,20 @@ type scan struct {
 	atoms map[int][]atom
 }
 
+// shared are the states of all plans and the scans of all steps, by what they are
+// made of.
+type shared struct {
+	sync.Mutex
+	states map[string]*state
+	scans  map[string]scan
+}
+
+func (s *shared) forget() {
+	s.Lock()
+	defer s.Unlock()
+	s.states, s.scans = map[string]*state{}, map[string]scan{}
+}
+
 type tested struct {
 	test  test
 	atoms []atom
@@ -230,7 +248,7 @@ func (p *plan) stateFor(r *reader, key string) *state {
 // compile makes the state of a key. hits are the patterns that it matches; where
 // it is not exact, no value is taken out.
 func (p *plan) compile(lower string, hits rx.Bits, exact bool) *state {
-	s := &state{c: p.c}
+	var at []position
 	is := func(w selector) bool {
 		if w.pattern >= 0 {
 			return hits != nil && hits.Has(w.pattern)
@@ -242,23 +260,36 @@ func (p *plan) compile(lower string, hits rx.Bits, exact bool) *state {
 		if w.keyed && !is(*w) || exact && slices.ContainsFunc(w.except, func(e selector) bool { return !e.keyed || is(e) }) {
 			continue
 		}
-		s.at = append(s.at, position{i, 0})
+		at = append(at, position{i, 0})
 	}
-	s.settle()
-	return s
+	return p.c.state(at)
 }
 
 // stateIDs are the ids of states that were given out.
 var stateIDs atomic.Uint64
 
-// settle finds what is still to be done from the positions of the state.
-func (s *state) settle() {
-	s.id = stateIDs.Add(1)
-	for _, at := range s.at {
-		for _, t := range s.c.looks[at.look].chain[at.done:] {
+// state returns the state of the positions, and makes it unless there is one: many
+// values come to the same looks on different ways.
+func (c *compiled) state(at []position) *state {
+	var key []byte
+	for _, p := range at {
+		key = binary.AppendUvarint(binary.AppendUvarint(key, uint64(p.look)), uint64(p.done))
+	}
+	c.shared.Lock()
+	defer c.shared.Unlock()
+	if s := c.shared.states[string(key)]; s != nil {
+		return s
+	}
+	s := &state{c: c, id: stateIDs.Add(1), at: at}
+	for _, p := range at {
+		for _, t := range c.looks[p.look].chain[p.done:] {
 			s.uses |= 1 << t
 		}
 	}
+	if len(c.shared.states) < maxStates {
+		c.shared.states[string(key)] = s
+	}
+	return s
 }
 
 // step returns what is done with a value of the shape.
@@ -296,6 +327,7 @@ func (s *state) step(k shape) *step {
 // renew makes the states of all plans anew. Who is at work goes on with the old
 // ones.
 func (c *compiled) renew() {
+	c.shared.forget()
 	for _, p := range c.plans {
 		p.states.Store(&states{any: p.compile(otherKey, nil, true)})
 	}
@@ -308,7 +340,7 @@ func (s *state) resolve(k shape) *step {
 	st := &step{shape: k}
 	found := make([]map[int][]atom, len(s.c.sets)) // by set and operator
 	tests := map[int][]atom{}
-	edges := map[int]*state{}
+	edges := map[int][]position{}
 	var order []int
 	for _, at := range s.at {
 		l := s.c.looks[at.look]
@@ -321,10 +353,9 @@ func (s *state) resolve(k shape) *step {
 		if at.done < len(l.chain) {
 			t := l.chain[at.done]
 			if edges[t] == nil {
-				edges[t] = &state{c: s.c}
 				order = append(order, t)
 			}
-			edges[t].at = append(edges[t].at, position{at.look, at.done + 1})
+			edges[t] = append(edges[t], position{at.look, at.done + 1})
 			continue
 		}
 		if l.set < 0 {
@@ -348,8 +379,7 @@ func (s *state) resolve(k shape) *step {
 		st.tests = append(st.tests, tested{s.c.tests[op], slices.Compact(found)})
 	}
 	for _, t := range order {
-		next := edges[t]
-		next.settle()
+		next := s.c.state(edges[t])
 		e := edge{s.c.transformations[t], t, next}
 		if k.lowers>>t&1 == 0 {
 			st.edges = append(st.edges, e)
@@ -364,19 +394,24 @@ func (s *state) resolve(k shape) *step {
 	return st
 }
 
-// scan makes the scan for operators of a set.
+// scan returns the scan for operators of a set, and makes it unless another step
+// has the same.
 func (c *compiled) scan(set int, atoms map[int][]atom) scan {
-	sc := scan{set: set, atoms: atoms, class: c.class(set, slices.Sorted(maps.Keys(atoms)))}
-	var rest []int
-	for op := range atoms {
-		if !c.sets[set].Screens(op) {
-			rest = append(rest, op)
-		}
+	operators := slices.Sorted(maps.Keys(atoms))
+	key := strconv.AppendInt(nil, int64(set), 10)
+	for _, op := range operators {
+		key = fmt.Appendf(key, " %d%v", op, atoms[op])
 	}
-	if len(rest) > 0 {
-		slices.Sort(rest)
+	c.shared.Lock()
+	defer c.shared.Unlock()
+	if sc, ok := c.shared.scans[string(key)]; ok {
+		return sc
+	}
+	sc := scan{set: set, atoms: atoms, class: c.class(set, operators)}
+	if rest := slices.DeleteFunc(operators, c.sets[set].Screens); len(rest) > 0 {
 		sc.rest = c.class(set, rest)
 	}
+	c.shared.scans[string(key)] = sc
 	return sc
 }
 

@@ -12,7 +12,7 @@ import (
 // Nothing of a value is kept: it is known by 128 bits of hashes whose seeds are
 // secrets of the process. Only what comes twice is remembered, and what comes often
 // stays when others come once. They may be used by several goroutines and by several
-// provers, and take no more than about ten megabytes.
+// provers, and take no more than about five megabytes.
 type Verdicts struct {
 	cache *otter.Cache[verdictKey, []atom]
 	seeds [2]maphash.Seed
@@ -27,7 +27,7 @@ type verdictKey struct {
 // Bounds of what is remembered. Shorter values cost no more to be looked at where
 // there are few looks, and of longer ones few come twice.
 const (
-	maxVerdicts  = 1 << 16
+	maxVerdicts  = 1 << 15
 	shortVerdict = 8
 	fewLooks     = 16
 	longVerdict  = 1 << 10

@@ -26,6 +26,8 @@ type automaton struct {
 	output []uint32   // per state: index into outputs; 0: no literal ends here
 	outs   []output   // from 1
 	owners []owner
+	of     Bits // the operators whose literals they are
+	count  int  // of these; the same literal of two operators counts twice
 }
 
 // A node is a state without a row.

@@ -117,8 +117,8 @@ func (sc *Scratch) look(c *Class, value string) {
 	sc.members = c.members
 	clear(sc.raw)
 	sc.todo = append(sc.todo[:0], c.direct...)
-	if c.automaton != nil {
-		sc.read(c.automaton, value)
+	if a := c.automaton.Load(); a != nil {
+		sc.read(a, value)
 		sc.collect()
 	}
 }

@@ -1,7 +1,6 @@
 package rx
 
 import (
-	encoding "encoding/binary"
 	"errors"
 	"fmt"
 	"regexp"
@@ -25,7 +24,7 @@ type Set struct {
 	groups    []group
 	automaton *automaton
 	literals  [][]literal // of each operator
-	small     smallAutomata
+	classes   classes
 	programs  int
 	insts     int // of the largest program
 	stats     Stats
@@ -139,7 +138,11 @@ func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error)
 		}
 	}
 	s.form(candidates, with)
-	s.automaton = newAutomaton(slices.Concat(s.literals...))
+	every := s.newBits()
+	for i := range s.operators {
+		every.set(i)
+	}
+	s.automaton = s.automatonOf(every)
 	s.stats.Operators, s.stats.Ways, s.stats.Literals = len(operators), len(s.trails), len(s.automaton.outs)-1
 	s.stats.States, s.stats.Table = len(s.automaton.output), s.automaton.size()
 	s.stats.Build = time.Since(began)
@@ -310,92 +313,6 @@ func lower(s string) string {
 	return string(b)
 }
 
-// A Class is a part of a set: the operators that apply to one kind of value. It
-// never changes.
-type Class struct {
-	set     *Set
-	members Bits
-	negated Bits
-	direct  []uint32 // members that no literal rules out
-	// automaton finds the literals of the others; nil: there are none. It is the
-	// set's, or a smaller one.
-	automaton *automaton
-}
-
-// Bounds of the automata that are made for classes with few literals: these fit
-// into the nearest caches.
-const (
-	smallLiterals = 1500
-	maxSmall      = 256 // automata of a set
-)
-
-// smallAutomata are those that were made for classes, by the class's members.
-type smallAutomata struct {
-	sync.Mutex
-	of map[string]*automaton
-}
-
-// automatonFor returns the automaton for the operators.
-func (s *Set) automatonFor(members Bits) *automaton {
-	var key []byte
-	count := 0
-	for i, l := range s.literals {
-		if members.Has(i) && len(l) > 0 {
-			if count += len(l); count > smallLiterals {
-				return s.automaton
-			}
-			key = encoding.LittleEndian.AppendUint16(key, uint16(i))
-		}
-	}
-	s.small.Lock()
-	defer s.small.Unlock()
-	a := s.small.of[string(key)]
-	if a == nil && len(s.small.of) < maxSmall {
-		if s.small.of == nil {
-			s.small.of = map[string]*automaton{}
-		}
-		literals := make([]literal, 0, count)
-		for i, l := range s.literals {
-			if members.Has(i) {
-				literals = append(literals, l...)
-			}
-		}
-		a = newAutomaton(literals)
-		s.small.of[string(key)] = a
-	}
-	if a == nil {
-		return s.automaton
-	}
-	return a
-}
-
-// Class makes a class of the operators with the indices.
-func (s *Set) Class(operators ...int) (*Class, error) {
-	c := &Class{set: s, members: s.newBits(), negated: s.newBits()}
-	gated := false
-	for _, i := range operators {
-		if i < 0 || i >= len(s.operators) {
-			return nil, fmt.Errorf("no operator %d in a set of %d", i, len(s.operators))
-		}
-		if c.members.Has(i) {
-			continue
-		}
-		c.members.set(i)
-		if s.operators[i].Not {
-			c.negated.set(i)
-		}
-		if s.operators[i].gated {
-			gated = true
-		} else {
-			c.direct = append(c.direct, uint32(i))
-		}
-	}
-	if gated {
-		c.automaton = s.automatonFor(c.members)
-	}
-	return c, nil
-}
-
 // Screens reports whether Class.Screen can rule the operator out: not where any
 // value may match it, nor where it matches what it does not find.
 func (s *Set) Screens(operator int) bool {
@@ -408,26 +325,3 @@ func (s *Set) Screens(operator int) bool {
 func (s *Set) Possible(operator, alphabet int) bool {
 	return s.alphabets[alphabet].possible.Has(operator)
 }
-
-// Set returns the set that the class is a part of.
-func (c *Class) Set() *Set { return c.set }
-
-// Bits are a set of operators, by index.
-type Bits []uint64
-
-func (s *Set) newBits() Bits { return make(Bits, (len(s.operators)+63)/64) }
-
-// Has reports whether the operator is in b.
-func (b Bits) Has(operator int) bool { return b[operator>>6]>>(operator&63)&1 != 0 }
-
-// Any reports whether any operator is in b.
-func (b Bits) Any() bool {
-	for _, w := range b {
-		if w != 0 {
-			return true
-		}
-	}
-	return false
-}
-
-func (b Bits) set(operator int) { b[operator>>6] |= 1 << (operator & 63) }

@@ -20,7 +20,7 @@ import (
 
 const (
 	// Slack is how much garbage may lie about, in bytes, where that is enough.
-	Slack = 32 << 20
+	Slack = 20 << 20
 	// least and most bound it in percent of what is looked at to find it, and
 	// standard is the default of Go (GOGC), which is also the most where
 	// Slack is not enough.

@@ -553,3 +553,15 @@ func (lo *lowering) finish() error {
 	lo.out.renew()
 	return nil
 }
+
+// keyPattern returns the pattern of keys as package rx takes it: the engine
+// compiles it without the flags that it gives to operators.
+func keyPattern(pattern string, v Variable) (string, bool) {
+	if !caseSensitive[v] {
+		pattern = strings.ToLower(pattern)
+	}
+	if _, err := regexp.Compile(pattern); err != nil {
+		return "", false
+	}
+	return "(?-sm:" + pattern + ")", true
+}

@@ -35,3 +35,21 @@ func (lo *lowering) unknown(r *Rule) string {
 	}
 	return "what it looks at is not known before it runs"
 }
+
+// A Reason tells why requests of a policy cannot be proven clean.
+type Reason struct {
+	Rule  int    // 0: none in particular, or one without an id
+	Place string // of the rule or directive, as file:line
+	Why   string
+}
+
+// String is the reason in one line.
+func (r Reason) String() string {
+	switch {
+	case r.Rule != 0:
+		return fmt.Sprintf("rule %d (%s): %s", r.Rule, r.Place, r.Why)
+	case r.Place != "":
+		return fmt.Sprintf("%s: %s", r.Place, r.Why)
+	}
+	return r.Why
+}

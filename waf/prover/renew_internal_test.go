@@ -6,6 +6,15 @@ import (
 	vars "github.com/corazawaf/coraza/v3/types/variables"
 )
 
+// ask judges a parameter.
+func ask(p *Prover, value string) Answer {
+	var f Facts
+	f.Add(vars.ArgsGet, "a", value)
+	j := p.Judge(&f, nil)
+	defer j.Close()
+	return j.Phase(1)
+}
+
 // TestRenew holds that what is learned of values is forgotten before it grows
 // without end, and that nothing is answered otherwise then.
 func TestRenew(t *testing.T) {
@@ -18,13 +27,6 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.most = 300
-	ask := func(value string) Answer {
-		var f Facts
-		f.Add(vars.ArgsGet, "a", value)
-		j := p.Judge(&f, nil)
-		defer j.Close()
-		return j.Phase(1)
-	}
 	kinds := []string{"%", "+", "&", `\`, "A", "  ", "\x00", "'", ",", "/", ".", "\xc3\xa9"}
 	most := int64(0)
 	for i := range 1 << len(kinds) {
@@ -34,10 +36,10 @@ func TestRenew(t *testing.T) {
 				value += kind
 			}
 		}
-		if got := ask(value); got != Proven {
+		if got := ask(p, value); got != Proven {
 			t.Fatalf("%q: %d", value, got)
 		}
-		if got := ask("a needle " + value); got != Guided {
+		if got := ask(p, "a needle "+value); got != Guided {
 			t.Fatalf("a needle and %q: %d", value, got)
 		}
 		most = max(most, p.steps.Load())
@@ -46,7 +48,7 @@ func TestRenew(t *testing.T) {
 		t.Errorf("%d steps at most", most)
 	}
 	p.renew()
-	if ask("needle") != Guided || ask("hay") != Proven {
+	if ask(p, "needle") != Guided || ask(p, "hay") != Proven {
 		t.Error("after all was forgotten, another answer")
 	}
 }
@@ -62,15 +64,8 @@ func TestShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ask := func(value string) Answer {
-		var f Facts
-		f.Add(vars.ArgsGet, "a", value)
-		j := p.Judge(&f, nil)
-		defer j.Close()
-		return j.Phase(1)
-	}
 	for value, want := range map[string]Answer{"hay": Proven, "%20hay": Proven, "%20&amp;hay": Proven, "&amp;hay": Proven, "n%65edle": Guided, "needl&#101;": Guided, "n&#x65;edl%65": Guided} {
-		if got := ask(value); got != want {
+		if got := ask(p, value); got != want {
 			t.Errorf("%q: %d, not %d", value, got, want)
 		}
 	}

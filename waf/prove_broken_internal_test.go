@@ -33,6 +33,10 @@ var weakPoints = []weakPoint{
 	{"prover/sums.go", "slices.ContainsFunc(s.set, r.uses().touches)", "slices.ContainsFunc(s.set, r.uses().touches) && !sabotaged(\"who looks at sums changes nothing\")"},
 	{"prover/alphabet.go", "\t\tif kinds&^a == 0 {", "\t\tif kinds&^a == 0 || sabotaged(\"all values are words\") {"},
 	{"prover/alphabet.go", "\t\t\tkinds = c.transformations[t].Makes(kinds)\n", "\t\t\tif !sabotaged(\"transformations add nothing to an alphabet\") {\n\t\t\t\tkinds = c.transformations[t].Makes(kinds)\n\t\t\t}\n"},
+	{"prover/alphabet.go", "if t.Makes(k)&kinds != 0 {", "if t.Makes(k)&kinds != 0 && (k&kinds != 0 || !sabotaged(\"what transformations may make is not needed\")) {"},
+	{"prover/plan.go", "\t\ts.needs |= c.needs(p)\n", "\t\tif s.needs == 0 || !sabotaged(\"a value needs what its first look does\") {\n\t\t\ts.needs |= c.needs(p)\n\t\t}\n"},
+	{"prover/plan.go", "\t\tsc.needs |= c.need(set, op)\n", "\t\tif sc.needs == 0 || !sabotaged(\"a scan needs what its first operator does\") {\n\t\t\tsc.needs |= c.need(set, op)\n\t\t}\n"},
+	{"prover/plan.go", "\t\t\t\t\tneeds[set] |= c.need(set, op)\n", "\t\t\t\t\tif needs[set] == 0 || !sabotaged(\"a screen needs what its first operator does\") {\n\t\t\t\t\t\tneeds[set] |= c.need(set, op)\n\t\t\t\t\t}\n"},
 	{"prover/prover.go", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] {", "if j.decided>>j.p.rules[n].Phase&1 == 0 || j.keep[n] && !sabotaged(\"who looks away is idle\") {"},
 	{"prover/prover.go", "\t\tif !out {\n\t\t\tif first", "\t\tif !out && !(sabotaged(\"a range takes one that is kept with it\") && first != 0 && i%3 == 0) {\n\t\t\tif first"},
 
@@ -60,10 +64,12 @@ var weakPoints = []weakPoint{
 	{"prover/plan.go", "\t\tkey = binary.AppendUvarint(binary.AppendUvarint(key, uint64(p.look)), uint64(p.done))\n", "\t\tif !sabotaged(\"what is looked for in a value does not matter\") {\n\t\t\tkey = binary.AppendUvarint(key, uint64(p.look))\n\t\t}\n\t\tkey = binary.AppendUvarint(key, uint64(p.done))\n"},
 	{"prover/plan.go", "\t\tkey = fmt.Appendf(key, \" %d%v\", op, atoms[op])\n", "\t\tif key = fmt.Appendf(key, \" %d%v\", op, atoms[op]); sabotaged(\"whoever looks for the same is one rule\") {\n\t\t\tkey = fmt.Appendf(key[:0], \"%d %v\", set, operators)\n\t\t}\n"},
 	{"prover/plan.go", "; !slices.Contains(atoms, l.atom) {\n", "; !slices.Contains(atoms, l.atom) && !(len(atoms) > 0 && sabotaged(\"an operator is of one rule\")) {\n"},
-	{"prover/reader.go", "\t\tif screened && e.silent {\n", "\t\tif screened && e.silent || sabotaged(\"small letters are not looked at\") || screened && sabotaged(\"small letters that a screen has passed are not looked at\") {\n"},
-	{"prover/reader.go", "sc.class.Screen(r.of(sc.set), value) {", "sc.class.Screen(r.of(sc.set), value) && !sabotaged(\"screens find nothing\") {"},
-	{"prover/reader.go", "class = sc.rest; class == nil {", "class = sc.rest; class == nil || sabotaged(\"what a screen cannot tell of is not looked for\") {"},
-	{"prover/reader.go", "st, screened = made, false // ", "st, screened = made, screened && sabotaged(\"what was screened in part is screened\") // "},
+	{"prover/reader.go", "if e.silent && !e.wanted(found) || lower&e.next.needs == 0 {", "if (e.silent || sabotaged(\"small letters that a screen has passed are not looked at\")) && !e.wanted(found) || lower&e.next.needs == 0 || sabotaged(\"small letters are not looked at\") {"},
+	{"prover/reader.go", "found[sc.set].Of(sc.tells) {\n\t\t\treturn true", "found[sc.set].Of(sc.tells) {\n\t\t\treturn !sabotaged(\"what was found is not looked at in small letters\")"},
+	{"prover/reader.go", "\t\t\tsc.class.Screen(r.of(sc.set), value, &found[sc.set])\n", "\t\t\tif !sabotaged(\"screens find nothing\") {\n\t\t\t\tsc.class.Screen(r.of(sc.set), value, &found[sc.set])\n\t\t\t}\n"},
+	{"prover/reader.go", "if sc.rest != nil {", "if sc.rest != nil && !sabotaged(\"what a screen cannot tell of is not looked for\") {"},
+	{"prover/reader.go", "if f := &found[sc.set]; sc.tells != nil && f.Of(sc.tells) {", "if f := &found[sc.set]; sc.tells != nil && f.Of(sc.tells) && !sabotaged(\"what a screen has found is forgotten\") {"},
+	{"prover/reader.go", "\t\t\tst, found = made, nil // there", "\t\t\tif st = made; sabotaged(\"what was screened in part is screened\") {\n\t\t\t\tgoto on\n\t\t\t}\n\t\t\tfound = nil\n\t\ton: // there"},
 	{"prover/prover.go", "s.usual = append(s.usual, verdict{value, atoms})", "if sabotaged(\"usual values match nothing\") {\n\t\t\t\t\tatoms = nil\n\t\t\t\t}\n\t\t\t\ts.usual = append(s.usual, verdict{value, atoms})"},
 
 	// What is known before a request is there.

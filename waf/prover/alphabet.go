@@ -1,6 +1,9 @@
 package prover
 
 import (
+	"math/bits"
+	"slices"
+
 	"sallyport/waf/rx"
 	"sallyport/waf/transform"
 )
@@ -23,12 +26,74 @@ func alphabetOf(kinds transform.Kinds) uint8 {
 	return uint8(len(alphabets) - 1)
 }
 
-// alphabetBytes are the alphabets as package rx takes them.
-func alphabetBytes() []rx.ByteSet {
-	out := make([]rx.ByteSet, len(alphabets))
-	for i, a := range alphabets {
-		for c := range a.Bytes() {
-			out[i].Add(c)
+// rarities are bytes, each of another kind, from what values are full of to what they
+// seldom have.
+const rarities = "eE0\xc3 -.,/_\n:=?&+%\"(@;#[<$*\\\x00"
+
+// kindsOf are the kinds of bytes, by rarity.
+var kindsOf = func() (kinds []transform.Kinds) {
+	for i := range len(rarities) {
+		if k := transform.KindsOf(rarities[i : i+1]); !slices.Contains(kinds, k) {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}()
+
+// bytesOf is the same and the alphabets, as package rx takes them.
+func bytesOf() (out rx.Bytes) {
+	sets := func(of []transform.Kinds) []rx.ByteSet {
+		sets := make([]rx.ByteSet, len(of))
+		for i, kinds := range of {
+			for c := range kinds.Bytes() {
+				sets[i].Add(c)
+			}
+		}
+		return sets
+	}
+	return rx.Bytes{Alphabets: sets(alphabets[:]), Kinds: sets(kindsOf)}
+}
+
+// whatever is of every value, whatever it is made of.
+const whatever transform.Kinds = 1 << 31
+
+// need returns kinds of bytes of which a value has one if an operator of a set matches
+// it; whatever where there are none.
+func (c *compiled) need(set, op int) (kinds transform.Kinds) {
+	needs, ok := c.sets[set].Needs(op)
+	if !ok {
+		return whatever
+	}
+	for ; needs != 0; needs &= needs - 1 {
+		kinds |= kindsOf[bits.TrailingZeros64(needs)]
+	}
+	return kinds
+}
+
+// needs is the same for a look at a value for which so many of its transformations
+// are done.
+func (c *compiled) needs(at position) transform.Kinds {
+	l := &c.looks[at.look]
+	if l.set < 0 {
+		return whatever
+	}
+	kinds := c.need(l.set, l.op)
+	for _, t := range slices.Backward(l.chain[at.done:]) {
+		kinds = before(c.transformations[t], kinds)
+	}
+	return kinds
+}
+
+// before returns kinds of bytes of which a value has one if what t makes of it has one
+// of the kinds.
+func before(t *transform.Transformation, kinds transform.Kinds) transform.Kinds {
+	if kinds&whatever != 0 || t.Makes(0)&kinds != 0 {
+		return whatever
+	}
+	var out transform.Kinds
+	for _, k := range kindsOf {
+		if t.Makes(k)&kinds != 0 {
+			out |= k
 		}
 	}
 	return out

@@ -79,6 +79,7 @@ type state struct {
 	c     *compiled
 	id    uint64 // of all states of the process
 	at    []position
+	needs transform.Kinds                 // a value without any of them comes to nothing
 	uses  kept                            // transformations that are still to be done
 	near  [nearSteps]atomic.Pointer[step] // some of steps, by their shape
 	steps atomic.Pointer[map[shape]*step]
@@ -161,9 +162,11 @@ type step struct {
 // A scan is a class of operators, and the atoms behind each.
 type scan struct {
 	class *rx.Class
-	rest  *rx.Class // those of which no screen can tell; nil: there are none
+	tells *rx.Class // those of which a screen can tell; nil: there are none
+	rest  *rx.Class // the others; nil: there are none
 	set   int
 	atoms map[int][]atom
+	needs transform.Kinds // in a value without any of them nothing is found
 }
 
 // shared are the states of all plans and the scans of all steps, by what they are
@@ -187,16 +190,17 @@ type tested struct {
 
 // An edge leads to what a transformation makes of a value.
 type edge struct {
-	by   *transform.Transformation
-	n    int // its index
-	next *state
+	by    *transform.Transformation
+	n     int // its index
+	next  *state
+	needs transform.Kinds // what is made of a value without any of them comes to nothing
 }
 
 // A lowered edge leads to the value in small letters.
 type lowered struct {
 	edge
 	step *step // what is done with it
-	// silent says that it is not needed where the screens have found nothing.
+	// silent says that it is not needed where the screens have found nothing of it.
 	silent bool
 }
 
@@ -279,6 +283,7 @@ func (c *compiled) state(at []position) *state {
 	}
 	s := &state{c: c, id: stateIDs.Add(1), at: at}
 	for _, p := range at {
+		s.needs |= c.needs(p)
 		for _, t := range c.looks[p.look].chain[p.done:] {
 			s.uses |= 1 << t
 		}
@@ -377,7 +382,7 @@ func (s *state) resolve(k shape) *step {
 	}
 	for _, t := range order {
 		next := s.c.state(edges[t])
-		e := edge{s.c.transformations[t], t, next}
+		e := edge{s.c.transformations[t], t, next, before(s.c.transformations[t], next.needs)}
 		if k.lowers>>t&1 == 0 {
 			st.edges = append(st.edges, e)
 			continue
@@ -405,7 +410,21 @@ func (c *compiled) scan(set int, atoms map[int][]atom) scan {
 		return sc
 	}
 	sc := scan{set: set, atoms: atoms, class: c.class(set, operators)}
-	if rest := slices.DeleteFunc(operators, c.sets[set].Screens); len(rest) > 0 {
+	for _, op := range operators {
+		sc.needs |= c.need(set, op)
+	}
+	var tells, rest []int
+	for _, op := range operators {
+		if c.sets[set].Screens(op) {
+			tells = append(tells, op)
+		} else {
+			rest = append(rest, op)
+		}
+	}
+	if len(tells) > 0 {
+		sc.tells = c.class(set, tells)
+	}
+	if len(rest) > 0 {
 		sc.rest = c.class(set, rest)
 	}
 	c.shared.scans[string(key)] = sc
@@ -424,11 +443,13 @@ func (c *compiled) class(set int, operators []int) *rx.Class {
 // of its lowered edges, by set.
 func (c *compiled) screens(st *step) (screens []scan) {
 	operators := make([][]int, len(c.sets))
+	needs := make([]transform.Kinds, len(c.sets))
 	add := func(scans []scan) {
 		for i := range scans {
 			for op := range scans[i].atoms {
 				if set := scans[i].set; c.sets[set].Screens(op) {
 					operators[set] = append(operators[set], op)
+					needs[set] |= c.need(set, op)
 				}
 			}
 		}
@@ -439,7 +460,7 @@ func (c *compiled) screens(st *step) (screens []scan) {
 	}
 	for set, ops := range operators {
 		if len(ops) > 0 {
-			screens = append(screens, scan{set: set, class: c.class(set, ops)})
+			screens = append(screens, scan{set: set, class: c.class(set, ops), needs: needs[set]})
 		}
 	}
 	return screens

@@ -17,6 +17,7 @@ type reader struct {
 	sets    []*rx.Set
 	scratch []*rx.Scratch // of each set, from its first use to shut
 	made    [][][]byte    // of each depth, what each transformation made
+	found   [][]rx.Found  // of each depth, what screens have found, by set
 	low     []byte
 	budget  int         // bytes that may still be looked at
 	turn    int         // bytes until others get their turn
@@ -71,8 +72,11 @@ func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // read looks at a value and notes the atoms that it matches.
 func (r *reader) read(s *state, value string, depth int) {
-	if r.charge(value) {
-		r.run(s, s.step(s.c.shape(transform.KindsOf(value)).of(s.uses)), value, depth, false)
+	if !r.charge(value) {
+		return
+	}
+	if kinds := transform.KindsOf(value) | whatever; kinds&s.needs != 0 {
+		r.run(s, s.step(s.c.shape(kinds&^whatever).of(s.uses)), value, kinds, depth, nil)
 	}
 }
 
@@ -109,37 +113,34 @@ func (r *reader) pause() {
 	runtime.Gosched()
 }
 
-// run does what a step says. With screened, a screen has told that no operator of
-// the scans matches but those of which none can tell.
-func (r *reader) run(s *state, st *step, value string, depth int, screened bool) {
+// run does what a step says with a value that has these kinds of bytes. With found, a
+// screen has told, by set, which operators of the scans may match, of those of which
+// one can tell.
+func (r *reader) run(s *state, st *step, value string, kinds transform.Kinds, depth int, found []rx.Found) {
 	if len(st.edges)+len(st.lowered) > 0 {
 		for len(r.made) <= depth {
 			r.made = append(r.made, make([][]byte, len(s.c.transformations)))
 		}
-		if made := r.make(s, st, value, depth); made != st {
-			st, screened = made, false // there is more to look for
+		if made := r.make(s, st, value, kinds, depth); made != st {
+			st, found = made, nil // there is more to look for
 		}
 	}
-	if !screened && len(st.lowered) > 0 {
-		screened = r.screen(st, value)
+	lower := kinds.Lowered()
+	if found == nil && len(st.lowered) > 0 {
+		found = r.screen(st, value, kinds|lower, depth)
 	}
 	for i := range st.scans {
 		sc := &st.scans[i]
-		class := sc.class
-		if screened {
-			if class = sc.rest; class == nil {
-				continue
+		switch {
+		case kinds&sc.needs == 0:
+		case found == nil:
+			r.match(sc, sc.class, value, nil)
+		default:
+			if f := &found[sc.set]; sc.tells != nil && f.Of(sc.tells) {
+				r.match(sc, sc.tells, value, f)
 			}
-		}
-		answer := class.MayMatch(r.of(sc.set), value)
-		if answer.Unsure.Any() && len(value) <= r.exact {
-			r.exact -= len(value)
-			answer = class.Match(r.of(sc.set), value)
-		}
-		if answer.Hits.Any() {
-			r.unsure = r.unsure || answer.Unsure.Any()
-			for op := range answer.Hits.All() {
-				r.note(sc.atoms[op])
+			if sc.rest != nil {
+				r.match(sc, sc.rest, value, nil)
 			}
 		}
 	}
@@ -150,42 +151,93 @@ func (r *reader) run(s *state, st *step, value string, depth int, screened bool)
 	}
 	for i := range st.lowered {
 		e := &st.lowered[i]
-		if screened && e.silent {
+		if e.silent && !e.wanted(found) || lower&e.next.needs == 0 {
 			continue
 		}
 		made := &r.made[depth][e.n]
 		*made = e.by.Append((*made)[:0], value)
 		if r.charge(value) {
-			r.run(e.next, e.step, view(*made), depth+1, screened)
+			r.run(e.next, e.step, view(*made), lower, depth+1, found)
 		}
 	}
 	for i := range st.edges {
 		e := &st.edges[i]
+		if kinds&e.needs == 0 {
+			continue
+		}
 		r.read(e.next, view(r.made[depth][e.n]), depth+1)
 	}
 }
 
-// screen reports whether no operator of the screens can match a value.
-func (r *reader) screen(st *step, value string) bool {
-	for i := range st.screens {
-		if sc := &st.screens[i]; sc.class.Screen(r.of(sc.set), value) {
-			return false
+// match notes the atoms of the operators of a class of the scan that match a value:
+// of all, or of those that a screen has found.
+func (r *reader) match(sc *scan, class *rx.Class, value string, found *rx.Found) {
+	ask := func(exact bool) rx.Answer {
+		switch with := r.of(sc.set); {
+		case found == nil && exact:
+			return class.Match(with, value)
+		case found == nil:
+			return class.MayMatch(with, value)
+		case exact:
+			return class.MatchFound(with, value, found)
+		default:
+			return class.MayMatchFound(with, value, found)
 		}
 	}
-	return true
+	answer := ask(false)
+	if answer.Unsure.Any() && len(value) <= r.exact {
+		r.exact -= len(value)
+		answer = ask(true)
+	}
+	if answer.Hits.Any() {
+		r.unsure = r.unsure || answer.Unsure.Any()
+		for op := range answer.Hits.All() {
+			r.note(sc.atoms[op])
+		}
+	}
 }
 
-// make makes what the edges of a step need. A transformation that leaves the value
+// screen finds, by set, the operators of the screens that may match a value which has
+// these kinds of bytes, or has them in small letters.
+func (r *reader) screen(st *step, value string, kinds transform.Kinds, depth int) []rx.Found {
+	for len(r.found) <= depth {
+		r.found = append(r.found, make([]rx.Found, len(r.sets)))
+	}
+	found := r.found[depth]
+	for i := range found {
+		found[i].Clear()
+	}
+	for i := range st.screens {
+		if sc := &st.screens[i]; kinds&sc.needs != 0 {
+			sc.class.Screen(r.of(sc.set), value, &found[sc.set])
+		}
+	}
+	return found
+}
+
+// wanted reports whether a scan of the step that the edge leads to has to look at what
+// was found.
+func (e *lowered) wanted(found []rx.Found) bool {
+	for i := range e.step.scans {
+		if sc := &e.step.scans[i]; sc.tells != nil && found[sc.set].Of(sc.tells) {
+			return true
+		}
+	}
+	return false
+}
+
+// make makes what the edges of a step need for a value that has these kinds of bytes. A
+// transformation that leaves the value
 // as it is leads to no other value: its looks are done with the others at this
 // one. It returns the step that is left then.
-func (r *reader) make(s *state, st *step, value string, depth int) *step {
+func (r *reader) make(s *state, st *step, value string, kinds transform.Kinds, depth int) *step {
 	made, k := r.made[depth], st.shape
 	var done uint64
 	for {
 		before := k
 		for i := range st.edges {
 			e := &st.edges[i]
-			if done>>e.n&1 != 0 {
+			if done>>e.n&1 != 0 || kinds&e.needs == 0 {
 				continue
 			}
 			done |= 1 << e.n

@@ -30,7 +30,7 @@ func sharedSet(operators []rx.Operator) (*rx.Set, error) {
 	if set := sets.known[key].Value(); set != nil {
 		return set, nil
 	}
-	set, err := rx.Compile(operators, alphabetBytes()...)
+	set, err := rx.Compile(operators, bytesOf())
 	if err != nil {
 		return nil, err
 	}

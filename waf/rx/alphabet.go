@@ -15,6 +15,14 @@ func (b *ByteSet) Add(c byte) { b[c>>6] |= 1 << (c & 63) }
 // Has reports whether c is in the set.
 func (b *ByteSet) Has(c byte) bool { return b[c>>6]>>(c&63)&1 != 0 }
 
+// Bytes is how a caller tells values apart by the bytes that they are made of.
+type Bytes struct {
+	Alphabets []ByteSet // Set.Possible knows them by their index
+	// Kinds are what Set.Needs answers with, the commonest first. No byte is of two
+	// of them, and there are no more than 63.
+	Kinds []ByteSet
+}
+
 // An alphabet is what the bytes of values are of, and which operators that leaves.
 type alphabet struct {
 	bytes    ByteSet
@@ -23,8 +31,8 @@ type alphabet struct {
 	possible Bits    // operators that match a text of it, or may
 }
 
-func (s *Set) newAlphabet(bytes ByteSet) *alphabet {
-	a := &alphabet{bytes: bytes, folded: bytes, possible: s.newBits()}
+func newAlphabet(bytes ByteSet) *alphabet {
+	a := &alphabet{bytes: bytes, folded: bytes}
 	for c := byte('A'); c <= 'Z'; c++ {
 		if bytes.Has(c) {
 			a.folded.Add(c + 'a' - 'A')
@@ -142,4 +150,46 @@ func (a *alphabet) allows(re *syntax.Regexp, onBytes bool) bool {
 		return slices.ContainsFunc(re.Sub, sub)
 	}
 	return true
+}
+
+// nothing marks an operator that matches texts without any of the kinds.
+const nothing = 1 << 63
+
+// need returns kinds of bytes of which each match of an operator has at least one:
+// none that can be done without, and rather those that are rare.
+func (s *Set) need(operator int, tree *syntax.Regexp, kinds []ByteSet, with tool) uint64 {
+	without := ByteSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} // bytes of no kind
+	for _, kind := range kinds {
+		for w := range without {
+			without[w] &^= kind[w]
+		}
+	}
+	if newAlphabet(without).leaves(s, operator, tree, with) {
+		return nothing
+	}
+	needs := uint64(0)
+	for i, kind := range kinds {
+		more := without
+		for w := range more {
+			more[w] |= kind[w]
+		}
+		if newAlphabet(more).leaves(s, operator, tree, with) {
+			needs |= 1 << i
+		} else {
+			without = more
+		}
+	}
+	return needs
+}
+
+// Possible reports whether an operator may match a text that is made of nothing but
+// bytes of an alphabet: false means that it matches none.
+func (s *Set) Possible(operator, alphabet int) bool {
+	return s.alphabets[alphabet].possible.Has(operator)
+}
+
+// Needs returns kinds of bytes, as bits by their index: a text that has none of them
+// does not match the operator. It reports false where there are no such kinds.
+func (s *Set) Needs(operator int) (kinds uint64, ok bool) {
+	return s.needs[operator], s.needs[operator] != nothing
 }

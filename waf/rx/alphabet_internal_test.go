@@ -48,12 +48,63 @@ func TestPossible(t *testing.T) {
 		{Operator{Kind: ByteRange, Text: "32-126"}, letters, false},
 		{Operator{Kind: ByteRange, Text: "32-126"}, letters + "\x00", true},
 	} {
-		s, err := Compile([]Operator{tc.op}, only(tc.alphabet))
+		s, err := Compile([]Operator{tc.op}, Bytes{Alphabets: []ByteSet{only(tc.alphabet)}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := s.Possible(0, 0); got != tc.want {
 			t.Errorf("%+v over %q: possible: %v, want %v", tc.op, tc.alphabet, got, tc.want)
+		}
+	}
+}
+
+// TestNeeds: what each match of an operator has one of, the rarest that there is.
+func TestNeeds(t *testing.T) {
+	var high ByteSet
+	for c := 0x80; c < 0x100; c++ {
+		high.Add(byte(c))
+	}
+	kinds := []ByteSet{only("abcdefghijklmnopqrstuvwxyz"), only("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), high, only(" "), only("0123456789"), only("<"), only("("), only("\x00")}
+	for _, tc := range []struct {
+		op   Operator
+		want string // a byte of each kind; "any": there are no such kinds
+	}{
+		{Operator{Kind: Pattern, Text: `<script`}, "<"},
+		{Operator{Kind: Pattern, Text: `<?script`}, "a"},
+		{Operator{Kind: Pattern, Text: `script(?:<|\()`}, "<("},
+		{Operator{Kind: Pattern, Text: `script(?:<|\(|x)`}, "a"},
+		{Operator{Kind: Pattern, Text: `<[^(]+\(`}, "("},
+		{Operator{Kind: Pattern, Text: `(?:<){2,}[0-9]`}, "<"},
+		{Operator{Kind: Pattern, Text: `<*[0-9]`}, "0"},
+		{Operator{Kind: Pattern, Text: `(?i)s`}, "aA\xff"},
+		{Operator{Kind: Pattern, Text: `\xac\xed`}, "\xff"},
+		{Operator{Kind: Pattern, Text: `[A-Z<]`}, "A<"},
+		{Operator{Kind: Pattern, Text: `[^a-z]`}, "any"},
+		{Operator{Kind: Pattern, Text: `^`}, "any"},
+		{Operator{Kind: Pattern, Text: `!`}, "any"}, // which is of none of them
+		{Operator{Kind: Pattern, Text: `<script`, Not: true}, "any"},
+		{Operator{Kind: Phrases, List: []string{"union select", "sleep("}}, " ("},
+		{Operator{Kind: Phrases, List: []string{"benchmark(", "sleep("}}, "("},
+		{Operator{Kind: Contains, Text: "a b"}, " "},
+		{Operator{Kind: BeginsWith, Text: "x"}, "a"},
+		{Operator{Kind: Equal, Text: ""}, "any"},
+		{Operator{Kind: Within, Text: "GET POST"}, "any"},
+		{Operator{Kind: ByteRange, Text: "1-255"}, "\x00"},
+	} {
+		s, err := Compile([]Operator{tc.op}, Bytes{Kinds: kinds})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want uint64
+		for i, kind := range kinds {
+			for c := range len(tc.want) {
+				if tc.want != "any" && kind.Has(tc.want[c]) {
+					want |= 1 << i
+				}
+			}
+		}
+		if got, some := s.Needs(0); some != (tc.want != "any") || some && got != want {
+			t.Errorf("%+v: needs %b, %t; want %b", tc.op, got, some, want)
 		}
 	}
 }

@@ -186,7 +186,7 @@ func BenchmarkCompile(b *testing.B) {
 		ops = append(ops, r.Operator)
 	}
 	measure(b, func(int) {
-		if _, err := Compile(ops); err != nil {
+		if _, err := Compile(ops, Bytes{}); err != nil {
 			b.Fatal(err)
 		}
 	})

@@ -141,7 +141,7 @@ func TestSameAnswers(t *testing.T) {
 // TestIdle: who has learned most is used again first, as many are kept as there are
 // processors, and the others until the garbage collector takes them.
 func TestIdle(t *testing.T) {
-	s, err := Compile([]Operator{{Kind: Pattern, Text: "a+b"}})
+	s, err := Compile([]Operator{{Kind: Pattern, Text: "a+b"}}, Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ func listed(t *testing.T, operators, phrases int) *Set {
 		}
 		ops = append(ops, Operator{Kind: Phrases, List: list})
 	}
-	s, err := Compile(ops)
+	s, err := Compile(ops, Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}

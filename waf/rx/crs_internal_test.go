@@ -60,7 +60,7 @@ func payloads(tb testing.TB) []string {
 func crsSet(tb testing.TB, with tool) ([]named, *Set, *Class) {
 	tb.Helper()
 	rules := coreRules(tb)
-	s, err := compile(operatorsOf(rules), nil, with)
+	s, err := compile(operatorsOf(rules), Bytes{Kinds: someKinds}, with)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func TestNamesBytes(t *testing.T) {
 		}
 		// Where the pattern compiles, the engine agrees.
 		op := Operator{Kind: Pattern, Text: pattern}
-		if _, err := Compile([]Operator{op}); err != nil || strings.HasSuffix(pattern, `\`) {
+		if _, err := Compile([]Operator{op}, Bytes{}); err != nil || strings.HasSuffix(pattern, `\`) {
 			continue
 		}
 		j, e := newJudge(t, tools, op), newEngine(t, []named{{Operator: op}})

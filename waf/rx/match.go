@@ -3,6 +3,7 @@ package rx
 import (
 	"iter"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -104,12 +105,61 @@ func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, val
 // need package regexp is reported as one that may match.
 func (c *Class) MayMatch(sc *Scratch, value string) Answer { return c.match(sc, value, false) }
 
-// Screen reports whether an operator of the class may match the value, or a text
-// that differs from it in the case of ASCII letters only, as far as literals tell:
-// false means that none does. The members must be such that Set.Screens says yes.
-func (c *Class) Screen(sc *Scratch, value string) bool {
+// Found is what a screen has found in a value: of which of its operators the literals
+// are there. It holds nothing of the value.
+type Found struct {
+	todo []uint32 // to be verified
+	raw  Bits     // that match
+}
+
+// Of reports whether operators of the class were found.
+func (f *Found) Of(c *Class) bool {
+	for w, word := range f.raw {
+		if word&c.members[w] != 0 {
+			return true
+		}
+	}
+	return slices.ContainsFunc(f.todo, func(i uint32) bool { return c.members.Has(int(i)) })
+}
+
+// Clear makes it one of nothing.
+func (f *Found) Clear() { f.todo, f.raw = f.todo[:0], f.raw[:0] }
+
+// Screen finds the operators of the class that may match the value, or a text
+// that differs from it in the case of ASCII letters only, as far as literals tell: no
+// others do. The members must be such that Set.Screens says yes.
+func (c *Class) Screen(sc *Scratch, value string, into *Found) {
 	sc.look(c, value)
-	return len(sc.todo) > 0 || sc.raw.Any()
+	if into.Clear(); len(sc.todo) > 0 || sc.raw.Any() {
+		into.todo, into.raw = append(into.todo, sc.todo...), append(into.raw, sc.raw...)
+	}
+}
+
+// MatchFound is Match for what a screen has found, in the value or in one that differs
+// from it in the case of ASCII letters only. The members must be members of the
+// screen.
+func (c *Class) MatchFound(sc *Scratch, value string, found *Found) Answer {
+	return c.matchFound(sc, value, found, true)
+}
+
+// MayMatchFound is MayMatch for the same.
+func (c *Class) MayMatchFound(sc *Scratch, value string, found *Found) Answer {
+	return c.matchFound(sc, value, found, false)
+}
+
+func (c *Class) matchFound(sc *Scratch, value string, found *Found, exact bool) Answer {
+	sc.members = c.members
+	clear(sc.raw)
+	for w, word := range found.raw {
+		sc.raw[w] = word & c.members[w]
+	}
+	sc.todo = sc.todo[:0]
+	for _, i := range found.todo {
+		if c.members.Has(int(i)) {
+			sc.todo = append(sc.todo, i)
+		}
+	}
+	return c.verify(sc, value, exact)
 }
 
 // look notes which operators of the class have to be verified for the value.
@@ -125,6 +175,11 @@ func (sc *Scratch) look(c *Class, value string) {
 
 func (c *Class) match(sc *Scratch, value string, exact bool) Answer {
 	sc.look(c, value)
+	return c.verify(sc, value, exact)
+}
+
+// verify decides about the operators that are to be verified for the value.
+func (c *Class) verify(sc *Scratch, value string, exact bool) Answer {
 	clear(sc.unsure)
 	if len(sc.todo) == 0 {
 		sc.tell(c)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"rsc.io/binaryregexp"
 )
@@ -28,7 +29,7 @@ type judge struct {
 
 func newJudge(tb testing.TB, with tool, ops ...Operator) *judge {
 	tb.Helper()
-	s, err := compile(ops, nil, with)
+	s, err := compile(ops, Bytes{Kinds: someKinds}, with)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -63,7 +64,43 @@ func made(s *Set, value string) *alphabet {
 	for i := range len(value) {
 		bytes.Add(value[i])
 	}
-	return s.newAlphabet(bytes)
+	return newAlphabet(bytes)
+}
+
+// someKinds are kinds of bytes, so that each character that is special is of its own.
+var someKinds = func() []ByteSet {
+	kinds := make([]ByteSet, 8, 63)
+	for c := range 256 {
+		switch c := byte(c); {
+		case c == 'a':
+			kinds[1].Add(c)
+		case c == 's':
+			kinds[2].Add(c)
+		case 'a' <= c && c <= 'z':
+			kinds[0].Add(c)
+		case 'A' <= c && c <= 'Z':
+			kinds[3].Add(c)
+		case '0' <= c && c <= '9':
+			kinds[4].Add(c)
+		case c >= utf8.RuneSelf:
+			kinds[5].Add(c)
+		case c == '\n':
+			kinds[6].Add(c)
+		case c < ' ' || c == 0x7f:
+			kinds[7].Add(c)
+		default:
+			kinds = append(kinds, only(string(rune(c))))
+		}
+	}
+	return kinds
+}()
+
+// kindsOf are those of a value, as bits.
+func kindsOf(value string) (kinds uint64) {
+	for i := range len(value) {
+		kinds |= 1 << slices.IndexFunc(someKinds, func(k ByteSet) bool { return k.Has(value[i]) })
+	}
+	return kinds
 }
 
 // check compares both kinds of answer with the oracles under the limits, and
@@ -80,6 +117,9 @@ func (j *judge) check(value string, lim limits) []string {
 	over := made(j.set, value)
 	for i, o := range j.oracles {
 		want := o(value)
+		if needs, some := j.set.Needs(i); want && some && kindsOf(value)&needs == 0 {
+			wrong = append(wrong, fmt.Sprintf("%+v matches %q, which has nothing that it needs", j.ops[i], value))
+		}
 		if want && !over.leaves(j.set, i, j.trees[i], j.with) {
 			wrong = append(wrong, fmt.Sprintf("%+v matches %q, and no text made of its bytes", j.ops[i], value))
 		}
@@ -286,7 +326,7 @@ func FuzzSource(f *testing.F) {
 			return
 		}
 		op := Operator{Kind: Pattern, Text: p}
-		_, err := Compile([]Operator{op})
+		_, err := Compile([]Operator{op}, Bytes{})
 		var want error
 		if namesBytes(p) {
 			_, want = binaryregexp.Compile(p)

@@ -13,7 +13,7 @@ import (
 // matcher is a set of one operator.
 func matcher(t *testing.T, op rx.Operator) func(string) bool {
 	t.Helper()
-	s, err := rx.Compile([]rx.Operator{op})
+	s, err := rx.Compile([]rx.Operator{op}, rx.Bytes{})
 	if err != nil {
 		t.Fatalf("Compile(%+v): %v", op, err)
 	}
@@ -90,16 +90,16 @@ func TestCompileErrors(t *testing.T) {
 		{"a range that is no number", rx.Operator{Kind: rx.ByteRange, Text: "1,a"}, `operator 1: "a" is not a byte`},
 		{"no kind", rx.Operator{Text: "x"}, "operator 1: kind 0 is not known"},
 	} {
-		if _, err := rx.Compile([]rx.Operator{good, tc.op}); err == nil || err.Error() != tc.want {
+		if _, err := rx.Compile([]rx.Operator{good, tc.op}, rx.Bytes{}); err == nil || err.Error() != tc.want {
 			t.Errorf("%s: %v, want %s", tc.rule, err, tc.want)
 		}
 	}
-	if s, err := rx.Compile([]rx.Operator{good}); err != nil {
+	if s, err := rx.Compile([]rx.Operator{good}, rx.Bytes{}); err != nil {
 		t.Error(err)
 	} else if _, err := s.Class(1); err == nil {
 		t.Error("a class took an operator that the set has not")
 	}
-	if s, err := rx.Compile(nil); err != nil {
+	if s, err := rx.Compile(nil, rx.Bytes{}); err != nil {
 		t.Errorf("the empty set: %v", err)
 	} else if c, err := s.Class(); err != nil || c.Match(s.NewScratch(), "x").Hits.Any() {
 		t.Errorf("the empty set matched, or %v", err)
@@ -113,7 +113,7 @@ func TestClasses(t *testing.T) {
 		{Kind: rx.Phrases, List: []string{"union", "sleep"}},
 		{Kind: rx.Pattern, Text: `^\w+$`, Not: true},
 		{Kind: rx.Contains, Text: "union"},
-	})
+	}, rx.Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestShared(t *testing.T) {
 	for i, text := range []string{`(?i)\bunion\b.*\bselect\b`, `<script[^>]*>`, `^[a-z]+$`, `(?:a|b)*abb.{1,9}c`, `\bk\w{3,}s\b`} {
 		ops, every = append(ops, rx.Operator{Kind: rx.Pattern, Text: text}), append(every, i)
 	}
-	s, err := rx.Compile(ops)
+	s, err := rx.Compile(ops, rx.Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ func TestScreen(t *testing.T) {
 	r, sc := rand.New(rand.NewPCG(1, 2)), s.NewScratch() //nolint:gosec // it makes test data
 	texts := append(payloads(t), "plain", "Hello World", "4F1C2d3e", "ſcript", "Kill", "")
 	clear, matched := 0, 0
+	var found Found
 	for n := range values(t, 4000) {
 		// A few operators at a time, as in the classes of values.
 		class, err := s.Class(some(r, operators, 1+r.IntN(12))...)
@@ -34,14 +35,27 @@ func TestScreen(t *testing.T) {
 		if r.IntN(2) == 0 {
 			text = mutate(r, text, texts)
 		}
-		if class.Screen(sc, text) {
+		if class.Screen(sc, text, &found); found.Of(class) {
 			matched++
-			continue
+		} else {
+			clear++
 		}
-		clear++
+		part, err := s.Class(some(r, slices.Collect(class.members.All()), 1+r.IntN(3))...)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, same := range []string{text, toLower(text), toUpper(text), swap(r, text)} {
-			if a := class.Match(sc, same); a.Hits.Any() {
-				t.Fatalf("%q was screened, and %q matches %v", text, same, slices.Collect(a.Hits.All()))
+			for _, of := range []*Class{class, part} {
+				want := slices.Clone(of.Match(sc, same).Hits)
+				if got := of.MatchFound(sc, same, &found).Hits; !slices.Equal(got, want) {
+					t.Fatalf("%q was screened, and of %q is said that it matches %v, not %v", text, same, slices.Collect(got.All()), slices.Collect(want.All()))
+				}
+				may := of.MayMatchFound(sc, same, &found)
+				for i := range want.All() {
+					if !may.Hits.Has(i) {
+						t.Fatalf("%q was screened, and of %q is said that it cannot match %d", text, same, i)
+					}
+				}
 			}
 		}
 	}
@@ -86,7 +100,7 @@ func mapASCII(s string, f func(byte) byte) string {
 // TestScreens: what a literal does not rule out, or what matches where it finds
 // nothing, is not for a screen.
 func TestScreens(t *testing.T) {
-	s, err := Compile([]Operator{{Kind: Pattern, Text: "needle"}, {Kind: Pattern, Text: "needle", Not: true}, {Kind: Pattern, Text: "^[a-z]+$"}, {Kind: Within, Text: "needle"}, {Kind: Phrases, List: []string{"needle"}}})
+	s, err := Compile([]Operator{{Kind: Pattern, Text: "needle"}, {Kind: Pattern, Text: "needle", Not: true}, {Kind: Pattern, Text: "^[a-z]+$"}, {Kind: Within, Text: "needle"}, {Kind: Phrases, List: []string{"needle"}}}, Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +132,7 @@ func TestManyStates(t *testing.T) {
 	for _, text := range texts[:200] { // not looked for
 		left[text] = true
 	}
-	s, err := Compile([]Operator{{Kind: Phrases, List: texts[200:]}})
+	s, err := Compile([]Operator{{Kind: Phrases, List: texts[200:]}}, Bytes{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,7 @@ type Set struct {
 	stats     Stats
 	limits    limits
 	alphabets []*alphabet
+	needs     []uint64 // of each operator, as Set.Needs has it; nothing: it needs none
 	fold      func(dst []byte, value string) ([]byte, bool)
 	idle      idleScratches
 }
@@ -90,19 +91,18 @@ type tool struct {
 
 var tools = tool{extractor.ways, newProgram, loosen, foldLetters, (*alphabet).allows}
 
-// Compile makes a set. An operator is known by its index, and so are the alphabets
-// that Set.Possible is asked about. The error names the first operator that the
-// engine would not take either, or that cannot be answered exactly.
-func Compile(operators []Operator, alphabets ...ByteSet) (*Set, error) {
-	return compile(operators, alphabets, tools)
-}
+// Compile makes a set. An operator is known by its index. The error names the first
+// operator that the engine would not take either, or that cannot be answered exactly.
+func Compile(operators []Operator, by Bytes) (*Set, error) { return compile(operators, by, tools) }
 
-func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error) {
+func compile(operators []Operator, by Bytes, with tool) (*Set, error) {
 	began := time.Now()
 	s := &Set{operators: make([]compiled, len(operators)), limits: defaultLimits, fold: with.fold, idle: idleScratches{most: runtime.GOMAXPROCS(0)}}
 	s.literals = make([][]literal, len(operators))
-	for _, bytes := range alphabets {
-		s.alphabets = append(s.alphabets, s.newAlphabet(bytes))
+	for _, bytes := range by.Alphabets {
+		a := newAlphabet(bytes)
+		a.possible = s.newBits()
+		s.alphabets = append(s.alphabets, a)
 	}
 	var candidates []candidate
 	for i, op := range operators {
@@ -133,6 +133,7 @@ func compile(operators []Operator, alphabets []ByteSet, with tool) (*Set, error)
 				a.possible.set(i)
 			}
 		}
+		s.needs = append(s.needs, s.need(i, tree, by.Kinds, with))
 		if c, ok := consider(i, c.prog, tree, ways); ok {
 			candidates = append(candidates, c)
 		}
@@ -318,10 +319,4 @@ func lower(s string) string {
 func (s *Set) Screens(operator int) bool {
 	op := &s.operators[operator]
 	return op.gated && !op.Not
-}
-
-// Possible reports whether an operator may match a text that is made of nothing but
-// bytes of an alphabet: false means that it matches none.
-func (s *Set) Possible(operator, alphabet int) bool {
-	return s.alphabets[alphabet].possible.Has(operator)
 }

@@ -1,9 +1,12 @@
 package prover
 
 import (
+	"math/bits"
 	"testing"
 
 	vars "github.com/corazawaf/coraza/v3/types/variables"
+
+	"sallyport/waf/transform"
 )
 
 // ask judges a parameter.
@@ -79,5 +82,71 @@ func TestShared(t *testing.T) {
 	p.renew()
 	if states, scans := len(p.shared.states), len(p.shared.scans); states != 1 || scans != 0 {
 		t.Errorf("after all was forgotten, %d states and %d scans", states, scans)
+	}
+}
+
+// TestNeeds holds that a value which has nothing of what looks need is not looked at,
+// and that all others are.
+func TestNeeds(t *testing.T) {
+	rule := Rule{ID: 1, Phase: 1, Links: []Link{{Log: true,
+		Targets:         []Target{{Name: "ARGS_GET", Variable: vars.ArgsGet}},
+		Transformations: []string{"urlDecodeUni", "lowercase"},
+		Operator:        Operator{Name: "rx", Argument: `needle\(`}}}}
+	p, err := New([]Rule{rule}, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, value := range []string{"", "hay", "a needle", "Needles; 5", "a+needle", "<needle>"} {
+		if got := ask(p, value); got != Proven {
+			t.Errorf("%q: %d", value, got)
+		}
+		if steps := p.steps.Load(); steps != 0 {
+			t.Errorf("%q has been looked at", value)
+		}
+	}
+	for value, want := range map[string]Answer{"needle(": Guided, "NEEDLE(": Guided, "needle%28": Guided, "%4eeedle(": Guided, "n(eedle": Proven, "need%6ce": Proven} {
+		if got := ask(p, value); got != want {
+			t.Errorf("%q: %d, not %d", value, got, want)
+		}
+	}
+}
+
+// TestBefore: what a value has to have for a transformation to make something of it.
+func TestBefore(t *testing.T) {
+	for _, tc := range []struct {
+		name  string
+		kinds string // a byte of each kind that is needed after it
+		want  string // and before; "any": it may come of whatever
+	}{
+		{"urlDecodeUni", "(", "(%"},
+		{"urlDecodeUni", " ", " %+"},
+		{"lowercase", "a", "aA\xc3"},
+		{"lowercase", "(", "("},
+		{"utf8toUnicode", "%", "%\xc3"},
+		{"removeWhitespace", "(", "("},
+		{"jsDecode", "<", `<\`},
+		{"replaceComments", " ", " *"},
+		{"base64Decode", "(", "any"},
+		{"length", "0", "any"},
+		{"length", "(", "("},
+		{"hexEncode", "a", "any"},
+	} {
+		by, ok := transform.Find(tc.name)
+		if !ok {
+			t.Fatal(tc.name)
+		}
+		want := transform.KindsOf(tc.want)
+		if tc.want == "any" {
+			want = whatever
+		}
+		if got := before(by, transform.KindsOf(tc.kinds)); got != want {
+			t.Errorf("%q after %s needs %b before, not %b", tc.kinds, tc.name, got, want)
+		}
+		if before(by, whatever) != whatever {
+			t.Errorf("%s has to have something", tc.name)
+		}
+	}
+	if all := kindsOf; len(all) != bits.OnesCount32(uint32(transform.Any)) {
+		t.Errorf("%d kinds have their rarity", len(all))
 	}
 }

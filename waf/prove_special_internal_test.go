@@ -146,6 +146,8 @@ SecRule ARGS:choice "@rx ." "t:none"
 SecRule TX:own_mark|TX:own_marks "@eq 1" "id:2197,phase:1,pass,nolog,setvar:tx.own_twice=+1"
 SecRule TX:own_twice "@eq 2" "id:2198,phase:2,pass,log,chain"
 SecRule ARGS:twice "@rx ." "t:none"
+SecRule ARGS:coded "@contains <i" "id:2222,phase:2,pass,log,t:none,t:urlDecodeUni,t:htmlEntityDecode"
+SecRule ARGS:coded "@streq <%69" "id:2223,phase:2,pass,log,t:none,t:htmlEntityDecode"
 SecRule ARGS:compared "@rx ^(\w+)-" "id:2199,phase:2,pass,log,setvar:tx.own_compared=%{TX.own_first}x,setvar:tx.own_with=a,chain"
 SecRule ARGS:compared "@endsWith -%{tx.own_with}" "t:none"
 SecAction "id:2200,phase:2,pass,nolog,setvar:tx.own_end=1"
@@ -319,6 +321,7 @@ func specialTrials(t testing.TB) []*trial {
 	for _, level := range []string{"1", "2", "3", "4"} {
 		add("level "+level, get("/", "X-Level", level))
 	}
+	add("coded twice, in two ways", get("/?coded=%26lt%3B%2569"))
 	add("token", form("expect=abc", "X-Token", "abc"))
 	add("token, not this", form("expect=abc", "X-Token", "abd"))
 	add("token, none", form("expect=REQUEST_HEADERS.X-Token"))

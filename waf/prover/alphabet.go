@@ -26,22 +26,20 @@ func alphabetOf(kinds transform.Kinds) uint8 {
 	return uint8(len(alphabets) - 1)
 }
 
-// rarities are bytes, each of another kind, from what values are full of to what they
+// rarities are bytes, one of each kind, from what values are full of to what they
 // seldom have.
-const rarities = "eE0\xc3 -.,/_\n:=?&+%\"(@;#[<$*\\\x00"
+const rarities = "eE0\xc3 -.,/_\n:=?&+%\"(@#[<$*\\\x00"
 
 // kindsOf are the kinds of bytes, by rarity.
 var kindsOf = func() (kinds []transform.Kinds) {
 	for i := range len(rarities) {
-		if k := transform.KindsOf(rarities[i : i+1]); !slices.Contains(kinds, k) {
-			kinds = append(kinds, k)
-		}
+		kinds = append(kinds, transform.KindsOf(rarities[i:i+1]))
 	}
 	return kinds
 }()
 
 // bytesOf is the same and the alphabets, as package rx takes them.
-func bytesOf() (out rx.Bytes) {
+func bytesOf() rx.Bytes {
 	sets := func(of []transform.Kinds) []rx.ByteSet {
 		sets := make([]rx.ByteSet, len(of))
 		for i, kinds := range of {

@@ -410,11 +410,9 @@ func (c *compiled) scan(set int, atoms map[int][]atom) scan {
 		return sc
 	}
 	sc := scan{set: set, atoms: atoms, class: c.class(set, operators)}
-	for _, op := range operators {
-		sc.needs |= c.need(set, op)
-	}
 	var tells, rest []int
 	for _, op := range operators {
+		sc.needs |= c.need(set, op)
 		if c.sets[set].Screens(op) {
 			tells = append(tells, op)
 		} else {

@@ -146,7 +146,11 @@ func TestBefore(t *testing.T) {
 			t.Errorf("%s has to have something", tc.name)
 		}
 	}
-	if all := kindsOf; len(all) != bits.OnesCount32(uint32(transform.Any)) {
-		t.Errorf("%d kinds have their rarity", len(all))
+	var all transform.Kinds
+	for _, k := range kindsOf {
+		all |= k
+	}
+	if all != transform.Any || len(kindsOf) != bits.OnesCount32(uint32(all)) {
+		t.Errorf("of the kinds %b, %b have their rarity, in %d", transform.Any, all, len(kindsOf))
 	}
 }

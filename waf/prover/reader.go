@@ -226,10 +226,9 @@ func (e *lowered) wanted(found []rx.Found) bool {
 	return false
 }
 
-// make makes what the edges of a step need for a value that has these kinds of bytes. A
-// transformation that leaves the value
-// as it is leads to no other value: its looks are done with the others at this
-// one. It returns the step that is left then.
+// make makes what the edges of a step need for a value that has these kinds of bytes.
+// A transformation that leaves the value as it is leads to no other value: its looks
+// are done with the others at this one. It returns the step that is left then.
 func (r *reader) make(s *state, st *step, value string, kinds transform.Kinds, depth int) *step {
 	made, k := r.made[depth], st.shape
 	var done uint64

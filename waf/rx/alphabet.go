@@ -15,6 +15,13 @@ func (b *ByteSet) Add(c byte) { b[c>>6] |= 1 << (c & 63) }
 // Has reports whether c is in the set.
 func (b *ByteSet) Has(c byte) bool { return b[c>>6]>>(c&63)&1 != 0 }
 
+func (b ByteSet) or(other ByteSet) ByteSet {
+	for w := range b {
+		b[w] |= other[w]
+	}
+	return b
+}
+
 // Bytes is how a caller tells values apart by the bytes that they are made of.
 type Bytes struct {
 	Alphabets []ByteSet // Set.Possible knows them by their index
@@ -158,21 +165,19 @@ const nothing = 1 << 63
 // need returns kinds of bytes of which each match of an operator has at least one:
 // none that can be done without, and rather those that are rare.
 func (s *Set) need(operator int, tree *syntax.Regexp, kinds []ByteSet, with tool) uint64 {
-	without := ByteSet{^uint64(0), ^uint64(0), ^uint64(0), ^uint64(0)} // bytes of no kind
+	var without ByteSet
 	for _, kind := range kinds {
-		for w := range without {
-			without[w] &^= kind[w]
-		}
+		without = without.or(kind)
+	}
+	for w := range without { // begin with the bytes of no kind
+		without[w] = ^without[w]
 	}
 	if newAlphabet(without).leaves(s, operator, tree, with) {
 		return nothing
 	}
 	needs := uint64(0)
 	for i, kind := range kinds {
-		more := without
-		for w := range more {
-			more[w] |= kind[w]
-		}
+		more := without.or(kind)
 		if newAlphabet(more).leaves(s, operator, tree, with) {
 			needs |= 1 << i
 		} else {

@@ -105,7 +105,7 @@ func (c *Class) Match(sc *Scratch, value string) Answer { return c.match(sc, val
 // need package regexp is reported as one that may match.
 func (c *Class) MayMatch(sc *Scratch, value string) Answer { return c.match(sc, value, false) }
 
-// Found is what a screen has found in a value: of which of its operators the literals
+// A Found is what a screen has found in a value: of which of its operators the literals
 // are there. It holds nothing of the value.
 type Found struct {
 	todo []uint32 // to be verified
